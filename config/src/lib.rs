@@ -1,0 +1,27 @@
+//! What is written outside stagedoor's processes and read inside both, and what they say to each other.
+//!
+//! The proxy and the enroller import this crate and never each other: they meet on the wire.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`certname`] | the name in a certificate, checked once |
+//! | [`class`] | the classes of requests: words shared by settings, wire and code |
+//! | [`master`] | a compile master as it stands on the roster |
+//! | [`roster`] | the admitted compile masters under a generation number, and what may be done to them |
+//! | [`proxy`] | the door's settings and bounds, every mistake told in one reading |
+//! | [`mistake`] | one mistake in a file: where, which key, which value, what was expected |
+//! | [`admin`] | what the admin doors answer |
+//! | [`revocation`] | which certificates a certificate authority has taken back |
+//! | [`trust`] | the Puppet CA's bundle and lists of revoked certificates as one judge of both sides |
+//! | [`read`] | reading and replacing files, the only place here that touches a disk |
+
+pub mod admin;
+pub mod certname;
+pub mod class;
+pub mod master;
+pub mod mistake;
+pub mod proxy;
+pub mod read;
+pub mod revocation;
+pub mod roster;
+pub mod trust;
