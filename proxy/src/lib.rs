@@ -10,3 +10,5 @@
 //! any failure ─► answer (one table: status, Retry-After, words)       every outcome ─► observe (one access line, counters, histograms)
 //! beside it: probe ─► health ─► pool    resolve ─► pool    files watched, settings reloaded ─► one swap    admin ◄─ operator
 //! ```
+
+pub mod observe;

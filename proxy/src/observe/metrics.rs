@@ -1,0 +1,294 @@
+//! Everything the door counts.
+//!
+//! Fields are handles: whoever has something to count reaches its counter by a field or an index, never by a label.
+//! Their names, words and units stand in [`super::scrape`] alone.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use stagedoor_config::certname::Certname;
+use stagedoor_config::class::Class;
+
+use super::meter::{Bounds, Counter, Gauge, Histogram, Tally};
+use super::record::{Asked, Outcome, Record, TlsVersion};
+
+/// One row for each class, and one for requests that were refused before they had one.
+pub(super) const CLASSES: usize = Class::ALL.len() + 1;
+
+/// The counters, gauges and histograms of one door.
+#[derive(Debug)]
+pub struct Metrics {
+    pub(super) requests: [[Counter; Outcome::ALL.len()]; CLASSES],
+    pub(super) request_seconds: [Histogram; CLASSES],
+    pub(super) request_bytes: [Counter; CLASSES],
+    pub(super) response_bytes: [Counter; CLASSES],
+    pub(super) failures: Tally,
+    pub(super) masters: Mutex<BTreeMap<Certname, Arc<MasterMetrics>>>,
+
+    /// Agent connections open now; raised by `Held::one`.
+    pub connections_open: Gauge,
+    /// Agent connections accepted.
+    pub connections: Counter,
+    /// Times that accepting paused because every connection the bounds allow was open.
+    pub accepts_paused: Counter,
+    /// Connections open now without a verified certificate.
+    pub unauthenticated: Gauge,
+    /// Connections closed because their source had too many without a verified certificate.
+    pub unauthenticated_refused: Counter,
+    /// Connections refused before a handshake, by what the first bytes were.
+    pub hello_refused: Tally,
+    pub(super) handshakes: [Counter; TlsVersion::ALL.len()],
+    pub(super) handshakes_failed: [Tally; TlsVersion::ALL.len()],
+    /// From the accept to the end of a handshake that succeeded.
+    pub handshake_seconds: Histogram,
+
+    /// Requests that carried `X-Client-*` headers, which were removed.
+    pub forged_headers: Counter,
+    /// Requests that carried Content-Length and Transfer-Encoding at once.
+    pub both_lengths: Counter,
+    /// Bytes of request bodies kept in memory now.
+    pub bodies_held: Gauge,
+    /// Requests asked once more, by why the attempt before failed.
+    pub retries: Tally,
+    /// What the Master of Masters has of CA bootstrap.
+    pub mom_ca: MomMetrics,
+    /// What the Master of Masters has of packages.
+    pub mom_packages: MomMetrics,
+
+    /// New settings, certificates, CA files, lists and rosters that came into force, by what they were.
+    pub reloads_taken: Tally,
+    /// Those that were refused while the old ones stayed in force, by what they were.
+    pub reloads_refused: Tally,
+    /// When what the door stands on ends, by [`Expiry::index`], in seconds since 1970; 0 is unknown.
+    pub expiry: [Gauge; Expiry::ALL.len()],
+    /// The roster in force.
+    pub roster_generation: Gauge,
+
+    /// Access lines lost because the writer was behind.
+    pub access_lines_behind: Counter,
+    /// Access lines lost because they could not be written.
+    pub access_lines_unwritten: Counter,
+}
+
+/// One kind of requests at the Master of Masters.
+#[derive(Debug, Default)]
+pub struct MomMetrics {
+    /// There now.
+    pub in_flight: Gauge,
+    /// Refused because as many as the bounds allow were there.
+    pub refused: Counter,
+}
+
+/// One compile master's numbers. Kept by whoever talks to that master; its series end when the master is retired.
+#[derive(Debug)]
+pub struct MasterMetrics {
+    certname: Certname,
+    /// Requests it has now; raised by `Held::one`.
+    pub in_flight: Gauge,
+    /// 1 while it is fit to take requests, else 0.
+    pub fit: Gauge,
+    /// Health checks it passed.
+    pub probes_passed: Counter,
+    /// Health checks it failed.
+    pub probes_failed: Counter,
+    pub(super) requests: [Counter; Outcome::ALL.len()],
+    pub(super) connect: Histogram,
+    pub(super) first_byte: Histogram,
+    pub(super) transfer: Histogram,
+}
+
+/// What ends on a date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// The ECDSA certificate shown to agents.
+    DoorEcdsa,
+    /// The RSA certificate shown to agents.
+    DoorRsa,
+    /// The certificate shown to masters.
+    MasterClient,
+    /// The first certificate of the Puppet CA's bundle to end.
+    PuppetCa,
+    /// The first list of revoked certificates whose next update is due.
+    Crl,
+}
+
+impl Expiry {
+    /// Each of them, in the order of [`Expiry::index`].
+    pub const ALL: [Self; 5] =
+        [Self::DoorEcdsa, Self::DoorRsa, Self::MasterClient, Self::PuppetCa, Self::Crl];
+
+    /// Its place in [`Metrics::expiry`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DoorEcdsa => "door_ecdsa",
+            Self::DoorRsa => "door_rsa",
+            Self::MasterClient => "master_client",
+            Self::PuppetCa => "puppet_ca",
+            Self::Crl => "crl",
+        }
+    }
+}
+
+const fn millis<const N: usize>(of: [u64; N]) -> [Duration; N] {
+    let mut bounds = [Duration::ZERO; N];
+    let mut i = 0;
+    while i < N {
+        #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+        {
+            bounds[i] = Duration::from_millis(of[i]);
+        }
+        i += 1;
+    }
+    bounds
+}
+
+/// Every class in one scale: a file's metadata takes milliseconds, a catalog up to Puppet Server's 20 minutes.
+static REQUEST: Bounds = millis([5, 25, 100, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 120_000, 600_000]);
+static CONNECT: Bounds = millis([1, 2, 5, 10, 20, 50, 100, 250, 500, 1_000, 5_000]);
+/// Fine where catalogs are: half a second to two minutes.
+static COMPILE: Bounds =
+    millis([100, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 40_000, 80_000, 300_000, 1_200_000]);
+static TRANSFER: Bounds = millis([1, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 30_000, 120_000]);
+static HANDSHAKE: Bounds = millis([1, 2, 5, 10, 20, 50, 100, 250, 1_000, 2_500, 10_000]);
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        Self {
+            requests: Default::default(),
+            request_seconds: std::array::from_fn(|_| Histogram::new(&REQUEST)),
+            request_bytes: Default::default(),
+            response_bytes: Default::default(),
+            failures: Tally::of(&[]),
+            masters: Mutex::default(),
+            connections_open: Gauge::default(),
+            connections: Counter::default(),
+            accepts_paused: Counter::default(),
+            unauthenticated: Gauge::default(),
+            unauthenticated_refused: Counter::default(),
+            hello_refused: Tally::of(&[]),
+            handshakes: Default::default(),
+            handshakes_failed: std::array::from_fn(|_| Tally::of(&[])),
+            handshake_seconds: Histogram::new(&HANDSHAKE),
+            forged_headers: Counter::default(),
+            both_lengths: Counter::default(),
+            bodies_held: Gauge::default(),
+            retries: Tally::of(&[]),
+            mom_ca: MomMetrics::default(),
+            mom_packages: MomMetrics::default(),
+            reloads_taken: Tally::of(&[]),
+            reloads_refused: Tally::of(&[]),
+            expiry: Default::default(),
+            roster_generation: Gauge::default(),
+            access_lines_behind: Counter::default(),
+            access_lines_unwritten: Counter::default(),
+        }
+    }
+
+    /// A handshake succeeded.
+    pub fn handshake(&self, version: TlsVersion, took: Duration) {
+        if let Some(counter) = self.handshakes.get(version.index()) {
+            counter.inc();
+        }
+        self.handshake_seconds.observe(took);
+    }
+
+    /// A handshake failed, with the version if one was agreed.
+    pub fn handshake_failed(&self, version: TlsVersion, reason: &'static str) {
+        if let Some(tally) = self.handshakes_failed.get(version.index()) {
+            tally.count(reason);
+        }
+    }
+
+    /// The end of `what` is this many seconds after 1970; none where there is no such thing.
+    pub fn expires(&self, what: Expiry, at: Option<u64>) {
+        if let Some(gauge) = self.expiry.get(what.index()) {
+            gauge.set(at.map_or(0, |at| i64::try_from(at).unwrap_or(i64::MAX)));
+        }
+    }
+
+    /// The numbers of one kind of requests at the Master of Masters; none for a class that does not go there.
+    #[must_use]
+    pub const fn mom(&self, class: Class) -> Option<&MomMetrics> {
+        match class {
+            Class::Ca => Some(&self.mom_ca),
+            Class::Packages => Some(&self.mom_packages),
+            _ => None,
+        }
+    }
+
+    pub(super) fn masters(&self) -> MutexGuard<'_, BTreeMap<Certname, Arc<MasterMetrics>>> {
+        self.masters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn request(&self, record: &Record) {
+        let class = record.class.map_or(CLASSES - 1, Class::index);
+        let outcome = record.outcome.index();
+        if let Some(counter) = self.requests.get(class).and_then(|row| row.get(outcome)) {
+            counter.inc();
+        }
+        if let Some(histogram) = self.request_seconds.get(class) {
+            histogram.observe(record.phases.total);
+        }
+        for (row, bytes) in [(&self.request_bytes, record.bytes_in), (&self.response_bytes, record.bytes_out)]
+        {
+            if let Some(counter) = row.get(class) {
+                counter.add(bytes);
+            }
+        }
+        if let Some(reason) = record.reason {
+            self.failures.count(reason);
+        }
+        if let Asked::Master(master) = &record.asked {
+            master.request(record);
+        }
+    }
+}
+
+impl MasterMetrics {
+    pub(super) fn new(certname: Certname) -> Self {
+        Self {
+            certname,
+            in_flight: Gauge::default(),
+            fit: Gauge::default(),
+            probes_passed: Counter::default(),
+            probes_failed: Counter::default(),
+            requests: Default::default(),
+            connect: Histogram::new(&CONNECT),
+            first_byte: Histogram::new(&COMPILE),
+            transfer: Histogram::new(&TRANSFER),
+        }
+    }
+
+    /// The master.
+    #[must_use]
+    pub const fn certname(&self) -> &Certname {
+        &self.certname
+    }
+
+    fn request(&self, record: &Record) {
+        if let Some(counter) = self.requests.get(record.outcome.index()) {
+            counter.inc();
+        }
+        if record.class != Some(Class::Catalog) {
+            return;
+        }
+        let Record { phases, .. } = record;
+        for (histogram, took) in [
+            (&self.connect, phases.connect),
+            (&self.first_byte, phases.first_byte),
+            (&self.transfer, phases.transfer),
+        ] {
+            if let Some(took) = took {
+                histogram.observe(took);
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The one home of every metric's name, unit, words and labels, and how they become OpenMetrics text.
+//!
+//! Labels are `master`, `class`, `outcome`, `reason`, `tls_version`, `phase` and `what`: all of them words of the
+//! program or names on the roster. Never a certname of an agent, an address or a path: whoever reaches the door
+//! could make as many as they like.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use stagedoor_config::class::Class;
+
+use super::meter::{Counter, Gauge, Histogram, Tally};
+use super::metrics::{CLASSES, Expiry, MasterMetrics, Metrics};
+use super::record::{Outcome, TlsVersion};
+
+/// What `/metrics` answers with as its Content-Type.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Makes OpenMetrics text of one door's numbers.
+#[derive(Debug)]
+pub(super) struct Scrape(Registry);
+
+impl Scrape {
+    pub(super) fn of(metrics: Arc<Metrics>) -> Self {
+        let mut registry = Registry::with_prefix("stagedoor");
+        registry.register_collector(Box::new(Families(metrics)));
+        Self(registry)
+    }
+
+    /// All of it, `# EOF` included.
+    pub(super) fn text(&self) -> String {
+        // A door with ten masters makes about 60 KiB.
+        let mut page = String::with_capacity(64 * 1024);
+        // Writing to a string cannot fail; an empty page would be the honest answer to the impossible.
+        if text::encode(&mut page, &self.0).is_err() {
+            page.clear();
+        }
+        page
+    }
+}
+
+#[derive(Debug)]
+struct Families(Arc<Metrics>);
+
+impl Collector for Families {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let m = &*self.0;
+        let masters: Vec<Arc<MasterMetrics>> = m.masters().values().cloned().collect();
+        let mut page = Page(encoder);
+        page.build()?;
+        requests(&mut page, m)?;
+        connections(&mut page, m)?;
+        per_master(&mut page, &masters)?;
+        kept(&mut page, m)
+    }
+}
+
+fn requests(page: &mut Page<'_>, m: &Metrics) -> fmt::Result {
+    let mut family = page.counter("requests", "Requests by class and how they ended", None)?;
+    for (class, row) in classes().zip(&m.requests) {
+        for (outcome, counter) in Outcome::ALL.iter().zip(row) {
+            family.count([("class", class), ("outcome", outcome.name())], counter.get())?;
+        }
+    }
+    let help = "Requests that did not end well, by why";
+    page.tally("request_failures", help, &m.failures)?;
+    let mut family =
+        page.histogram("request", "From the head of a request to the last byte of its answer")?;
+    for (class, histogram) in classes().zip(&m.request_seconds) {
+        family.histogram([("class", class)], histogram)?;
+    }
+    for (name, help, row) in [
+        ("request", "Body bytes from agents", &m.request_bytes),
+        ("response", "Body bytes to agents", &m.response_bytes),
+    ] {
+        let mut family = page.counter(name, help, Some(&Unit::Bytes))?;
+        for (class, counter) in classes().zip(row) {
+            family.count([("class", class)], counter.get())?;
+        }
+    }
+    page.one(
+        "forged_headers",
+        "Requests that carried X-Client headers, which were removed",
+        &m.forged_headers,
+    )?;
+    page.one(
+        "both_lengths",
+        "Requests that carried Content-Length and Transfer-Encoding at once",
+        &m.both_lengths,
+    )?;
+    page.level("bodies_held", "Request bodies kept in memory", Some(&Unit::Bytes), &m.bodies_held)?;
+    page.tally("retries", "Requests asked once more, by why the attempt before failed", &m.retries)?;
+    let mom = [(Class::Ca.name(), &m.mom_ca), (Class::Packages.name(), &m.mom_packages)];
+    let mut family = page.gauge("mom_in_flight", "Requests at the Master of Masters", None)?;
+    for (class, numbers) in mom {
+        family.level([("class", class)], numbers.in_flight.get())?;
+    }
+    let mut family =
+        page.counter("mom_refused", "Requests beyond what the Master of Masters may have", None)?;
+    for (class, numbers) in mom {
+        family.count([("class", class)], numbers.refused.get())?;
+    }
+    Ok(())
+}
+
+fn connections(page: &mut Page<'_>, m: &Metrics) -> fmt::Result {
+    page.level("connections_open", "Agent connections open", None, &m.connections_open)?;
+    page.one("connections", "Agent connections accepted", &m.connections)?;
+    page.one("accepts_paused", "Times accepting paused at the bound of connections", &m.accepts_paused)?;
+    let help = "Connections open without a verified certificate";
+    page.level("unauthenticated_connections", help, None, &m.unauthenticated)?;
+    let help = "Connections closed because their source had too many without a verified certificate";
+    page.one("unauthenticated_refused", help, &m.unauthenticated_refused)?;
+    page.tally(
+        "hello_refused",
+        "Connections refused before a handshake, by what they said",
+        &m.hello_refused,
+    )?;
+    let mut family = page.counter("handshakes", "Handshakes with agents", None)?;
+    for (version, counter) in TlsVersion::ALL.iter().zip(&m.handshakes) {
+        let labels = [("outcome", "completed"), ("reason", ""), ("tls_version", version.name())];
+        family.count(labels, counter.get())?;
+    }
+    for (version, tally) in TlsVersion::ALL.iter().zip(&m.handshakes_failed) {
+        for (reason, count) in tally.read() {
+            family
+                .count([("outcome", "failed"), ("reason", reason), ("tls_version", version.name())], count)?;
+        }
+    }
+    let mut family = page.histogram("handshake", "From the accept to the end of a completed handshake")?;
+    family.histogram(NO_LABELS, &m.handshake_seconds)
+}
+
+fn per_master(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Result {
+    let name = |m: &MasterMetrics| m.certname().clone();
+    let mut family = page.gauge("master_in_flight", "Requests a master has", None)?;
+    for m in masters {
+        family.level([("master", name(m).as_str())], m.in_flight.get())?;
+    }
+    let mut family = page.gauge("master_fit", "1 while a master is fit to take requests", None)?;
+    for m in masters {
+        family.level([("master", name(m).as_str())], m.fit.get())?;
+    }
+    let mut family =
+        page.counter("master_requests", "Requests by the master asked last and how they ended", None)?;
+    for m in masters {
+        for (outcome, counter) in Outcome::ALL.iter().zip(&m.requests) {
+            family.count([("master", name(m).as_str()), ("outcome", outcome.name())], counter.get())?;
+        }
+    }
+    let mut family = page.counter("probes", "Health checks", None)?;
+    for m in masters {
+        for (outcome, counter) in [("passed", &m.probes_passed), ("failed", &m.probes_failed)] {
+            family.count([("master", name(m).as_str()), ("outcome", outcome)], counter.get())?;
+        }
+    }
+    // Each phase has a scale of its own, so sums over phases mean nothing.
+    let help = "Where the time of catalogs goes: connect, first_byte (the compile), transfer";
+    let mut family = page.histogram("compile_phase", help)?;
+    for m in masters {
+        for (phase, histogram) in
+            [("connect", &m.connect), ("first_byte", &m.first_byte), ("transfer", &m.transfer)]
+        {
+            family.histogram([("master", name(m).as_str()), ("phase", phase)], histogram)?;
+        }
+    }
+    Ok(())
+}
+
+fn kept(page: &mut Page<'_>, m: &Metrics) -> fmt::Result {
+    let help = "Settings, certificates, CA files, lists and rosters that changed";
+    let mut family = page.counter("reloads", help, None)?;
+    for (outcome, tally) in [("taken", &m.reloads_taken), ("refused", &m.reloads_refused)] {
+        for (what, count) in tally.read() {
+            family.count([("what", what), ("outcome", outcome)], count)?;
+        }
+    }
+    let help = "When a certificate ends, in seconds since 1970";
+    let mut family = page.gauge("certificate_expiry_timestamp", help, Some(&Unit::Seconds))?;
+    for (what, gauge) in Expiry::ALL.iter().zip(&m.expiry).filter(|(what, _)| **what != Expiry::Crl) {
+        family.known([("what", what.name())], gauge)?;
+    }
+    let help = "When the next list of revoked certificates is due, in seconds since 1970";
+    let mut family = page.gauge("crl_next_update_timestamp", help, Some(&Unit::Seconds))?;
+    if let Some(crl) = m.expiry.get(Expiry::Crl.index()) {
+        family.known(NO_LABELS, crl)?;
+    }
+    page.level("roster_generation", "The generation of the roster in force", None, &m.roster_generation)?;
+    let mut family = page.counter("access_lines_dropped", "Access lines lost, by why", None)?;
+    for (reason, counter) in [("behind", &m.access_lines_behind), ("unwritten", &m.access_lines_unwritten)] {
+        family.count([("reason", reason)], counter.get())?;
+    }
+    Ok(())
+}
+
+fn classes() -> impl Iterator<Item = &'static str> {
+    let names = Class::ALL.iter().map(|class| class.name()).chain(std::iter::once("none"));
+    debug_assert_eq!(names.clone().count(), CLASSES);
+    names
+}
+
+const NO_LABELS: [(&str, &str); 0] = [];
+
+/// Where families are written one after the other.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+/// One family being written.
+struct Family<'a>(MetricEncoder<'a>);
+
+impl Page<'_> {
+    fn counter<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        unit: Option<&'s Unit>,
+    ) -> Result<Family<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, help, unit, MetricType::Counter).map(Family)
+    }
+
+    fn gauge<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        unit: Option<&'s Unit>,
+    ) -> Result<Family<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, help, unit, MetricType::Gauge).map(Family)
+    }
+
+    fn histogram<'s>(&'s mut self, name: &'s str, help: &str) -> Result<Family<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram).map(Family)
+    }
+
+    fn one(&mut self, name: &str, help: &str, counter: &Counter) -> fmt::Result {
+        self.counter(name, help, None)?.count(NO_LABELS, counter.get())
+    }
+
+    fn level(&mut self, name: &str, help: &str, unit: Option<&Unit>, gauge: &Gauge) -> fmt::Result {
+        self.gauge(name, help, unit)?.level(NO_LABELS, gauge.get())
+    }
+
+    fn tally(&mut self, name: &str, help: &str, tally: &Tally) -> fmt::Result {
+        let mut family = self.counter(name, help, None)?;
+        tally.read().try_for_each(|(reason, count)| family.count([("reason", reason)], count))
+    }
+
+    fn build(&mut self) -> fmt::Result {
+        let mut encoder =
+            self.0.encode_descriptor("build", "The program that answers", None, MetricType::Info)?;
+        encoder.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+    }
+}
+
+impl Family<'_> {
+    fn count<const N: usize>(&mut self, labels: [(&str, &str); N], count: u64) -> fmt::Result {
+        if N == 0 {
+            return self.0.encode_counter::<NoLabelSet, u64, u64>(&count, None);
+        }
+        self.0.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&count, None)
+    }
+
+    fn level<const N: usize>(&mut self, labels: [(&str, &str); N], level: i64) -> fmt::Result {
+        if N == 0 {
+            return self.0.encode_gauge(&level);
+        }
+        self.0.encode_family(&labels)?.encode_gauge(&level)
+    }
+
+    /// Absent while 0, which stands for unknown.
+    fn known<const N: usize>(&mut self, labels: [(&str, &str); N], gauge: &Gauge) -> fmt::Result {
+        match gauge.get() {
+            0 => Ok(()),
+            known => self.level(labels, known),
+        }
+    }
+
+    fn histogram<const N: usize>(&mut self, labels: [(&str, &str); N], of: &Histogram) -> fmt::Result {
+        let read = of.read();
+        self.0.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+            read.sum,
+            read.count,
+            &read.buckets,
+            None,
+        )
+    }
+}
