@@ -10,6 +10,8 @@
 //! | [`roster`] | the admitted compile masters under a generation number, and what may be done to them |
 //! | [`proxy`] | the door's settings and bounds, every mistake told in one reading |
 //! | [`mistake`] | one mistake in a file: where, which key, which value, what was expected |
+//! | [`quantity`] | counts, sizes and times as people write them |
+//! | [`nearest`] | the known word nearest to a mistyped one |
 //! | [`admin`] | what the admin doors answer |
 //! | [`revocation`] | which certificates a certificate authority has taken back |
 //! | [`trust`] | the Puppet CA's bundle and lists of revoked certificates as one judge of both sides |
@@ -18,9 +20,12 @@
 pub mod admin;
 pub mod certname;
 pub mod class;
+mod document;
 pub mod master;
 pub mod mistake;
+pub mod nearest;
 pub mod proxy;
+pub mod quantity;
 pub mod read;
 pub mod revocation;
 pub mod roster;

@@ -1,6 +1,8 @@
 //! A compile master as it stands on the roster.
 #![deny(clippy::disallowed_methods)]
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::certname::Certname;
@@ -40,3 +42,44 @@ pub struct Master {
 
 /// Jetty's own `request-header-max-size` where webserver.conf does not set one.
 pub const JETTY_HEADER_LIMIT: usize = 8192;
+
+/// Whether a text can be connected to: an IP address or a host name, and a port other than 0.
+#[must_use]
+pub fn is_host_and_port(text: &str) -> bool {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return address.port() != 0;
+    }
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let decimal = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let named = Certname::parse_host(&host.to_ascii_lowercase()).is_ok();
+    decimal && port.parse::<u16>().is_ok_and(|port| port != 0) && named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_and_a_port_that_can_be_connected_to() {
+        for good in ["10.0.0.1:8140", "[2001:db8::1]:8140", "Master.example.com:8140", "localhost:1"] {
+            assert!(is_host_and_port(good), "{good}");
+        }
+        for bad in [
+            "",
+            ":8140",
+            "host",
+            "host:",
+            "host:0",
+            "host:65536",
+            "host:+1",
+            "a b:1",
+            "http://host:1",
+            "2001:db8::1:8140",
+            "1.2.3.4:0",
+            "host:8140\r\n",
+            "h/x:1",
+        ] {
+            assert!(!is_host_and_port(bad), "{bad:?}");
+        }
+    }
+}

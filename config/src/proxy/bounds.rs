@@ -1,0 +1,288 @@
+//! Every bound of the door: its default, its range and its reason in one table.
+//!
+//! The settings' types, their defaults, the checks of `stagedoor check` and the commented text of the shipped
+//! `proxy.toml` all come from this table, so that they cannot disagree. What one value alone cannot tell, whether it
+//! fits the others and this machine, is told by [`Bounds::contradictions`] and [`Bounds::fits_file_limit`].
+#![deny(clippy::disallowed_methods)]
+
+use std::time::Duration;
+
+use crate::quantity::{Measured, Quantity};
+
+/// File descriptors kept back for listening sockets, files, the admin doors, health checks and the system's resolver.
+const FILES_FOR_OURSELVES: u64 = 256;
+
+/// One row of the table: a value of `T` with its default, range and reason.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound<T> {
+    /// Its key in its table.
+    pub key: &'static str,
+    /// What it measures.
+    pub quantity: Quantity,
+    /// In bytes, milliseconds or pieces, like the next two.
+    pub default: u64,
+    /// The least that makes sense.
+    pub least: u64,
+    /// The most that makes sense.
+    pub most: u64,
+    /// What is bounded and why so.
+    pub why: &'static str,
+    pub(crate) get: fn(&T) -> u64,
+    pub(crate) set: fn(&mut T, u64),
+}
+
+impl<T> Bound<T> {
+    /// What a value of this row must be.
+    #[must_use]
+    pub fn expected(&self) -> String {
+        let written = |value| self.quantity.written(value);
+        let (least, most) = (written(self.least), written(self.most));
+        format!("{} from {least} to {most}", self.quantity.spelling())
+    }
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+
+/// Writes a struct and its table from one list: `key: type, quantity, default, least..=most`.
+macro_rules! table {
+    (
+        $(#[$about:meta])*
+        $name:ident
+        $( $(#[doc = $why:literal])+ $key:ident: $type:ty, $quantity:ident, $default:expr, $least:expr, $most:expr; )+
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct $name {
+            $( $(#[doc = $why])+ pub $key: $type, )+
+        }
+
+        impl $name {
+            /// The table: one row for each key, in the order of the shipped settings.
+            pub const TABLE: &'static [Bound<Self>] = &[
+                $( Bound {
+                    key: stringify!($key),
+                    quantity: Quantity::$quantity,
+                    default: $default,
+                    least: $least,
+                    most: $most,
+                    why: concat!($($why),+),
+                    get: |all| all.$key.number(),
+                    set: |all, number| all.$key = Measured::from_number(number),
+                }, )+
+            ];
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $( $key: Measured::from_number($default), )+ }
+            }
+        }
+    };
+}
+
+table! {
+    /// Every bound of the door. Sizes in bytes.
+    Bounds
+    /// Agent connections open at once. At the bound the door stops accepting and counts; agents wait in the
+    /// kernel's backlog. Each may need a second file for its master: the file limit must be twice this and 256 more.
+    connections: usize, Count, 16_384, 64, 1_000_000;
+    /// Handshakes under way at once. More would slow each other until all of them time out.
+    handshakes: usize, Count, 256, 1, 65_536;
+    /// From accept to the end of the handshake.
+    handshake_time: Duration, Time, 10 * SECOND, SECOND, 2 * MINUTE;
+    /// The head of a request: its line and its headers.
+    head: usize, Size, 32 * KIB, 4 * KIB, 400 * KIB;
+    /// From the first byte of a head to its last, and between two requests on one connection.
+    head_time: Duration, Time, 15 * SECOND, SECOND, 10 * MINUTE;
+    /// A request body that is kept until it is answered, so that another master can be asked. A larger one streams
+    /// and is asked once.
+    body: usize, Size, 8 * MIB, 64 * KIB, GIB;
+    /// All kept bodies together: the door's largest use of memory.
+    bodies: usize, Size, 256 * MIB, MIB, 256 * GIB;
+    /// A certificate request. Anyone may send one, so it is small.
+    csr: usize, Size, 64 * KIB, 4 * KIB, MIB;
+    /// The least that a body or a response must move in a second, taken over `rate_window`. Slower ones are cut.
+    rate: usize, Size, KIB, 1, MIB;
+    /// How long a body or a response may be slow before it is cut.
+    rate_window: Duration, Time, 60 * SECOND, 5 * SECOND, 10 * MINUTE;
+    /// Connections open to one master, over all threads.
+    master_connections: usize, Count, 512, 1, 65_536;
+    /// CA requests at the Master of Masters at once: it has its own work to do.
+    mom_ca: usize, Count, 32, 1, 4_096;
+    /// Package requests at the Master of Masters at once, apart from the CA's, since they last long.
+    mom_packages: usize, Count, 32, 1, 4_096;
+    /// Connections without a verified certificate from one source address. A whole site may share one address.
+    unauthenticated_per_source: usize, Count, 256, 1, 1_000_000;
+    /// To open a connection to a master, handshake included.
+    connect_time: Duration, Time, 5 * SECOND, 100, MINUTE;
+    /// To wait for the head of a response. A master holds a request up to 20 minutes for a free JRuby, and agents
+    /// wait 10 minutes for the next byte: less would fail runs that succeed without the door.
+    response_time: Duration, Time, 21 * MINUTE, 10 * MINUTE, 120 * MINUTE;
+    /// Masters asked for one request, the first included.
+    attempts: u32, Count, 3, 1, 8;
+    /// For requests under way when the door is told to stop.
+    drain_time: Duration, Time, 2 * MINUTE, SECOND, 60 * MINUTE;
+}
+
+table! {
+    /// How a master is asked whether it is fit.
+    HealthCheck
+    /// Between two questions to one master.
+    interval: Duration, Time, 5 * SECOND, 500, 5 * MINUTE;
+    /// For one answer. At most `interval`, so that questions never pile up.
+    timeout: Duration, Time, 5 * SECOND, 100, MINUTE;
+    /// Good answers in a row before an unfit master is fit.
+    rise: u32, Count, 2, 1, 100;
+    /// Bad answers in a row before a fit master is unfit.
+    fall: u32, Count, 3, 1, 100;
+}
+
+/// Values that are right by themselves and cannot all be meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contradiction {
+    /// The keys, without their table; the one that is probably wrong first.
+    pub keys: Vec<&'static str>,
+    /// What was expected, in words, with the values.
+    pub expected: String,
+}
+
+/// (lesser, greater, why), by key.
+type AtMost = (&'static str, &'static str, &'static str);
+
+const BOUNDS_AT_MOST: &[AtMost] = &[
+    ("handshakes", "connections", "each handshake is on a connection"),
+    ("master_connections", "connections", "a master is asked by no more requests than there are connections"),
+    ("mom_ca", "connections", "each request is on a connection"),
+    ("mom_packages", "connections", "each request is on a connection"),
+    ("unauthenticated_per_source", "connections", "a higher one is never reached"),
+    ("body", "bodies", "one kept body must fit into the memory for all of them"),
+    ("csr", "body", "a certificate request is a kept body"),
+    ("connect_time", "response_time", "connecting is part of waiting for the response"),
+];
+const HEALTH_AT_MOST: &[AtMost] = &[("timeout", "interval", "questions to a slow master would pile up")];
+
+fn at_most<T>(all: &T, table: &[Bound<T>], pairs: &[AtMost], prefix: &str) -> Vec<Contradiction> {
+    let row = |key: &str| table.iter().find(|row| row.key == key);
+    let mut found = Vec::new();
+    for &(lesser, greater, why) in pairs {
+        let (Some(small), Some(large)) = (row(lesser), row(greater)) else { continue };
+        let (less, more) = ((small.get)(all), (large.get)(all));
+        if less > more {
+            let (less, more) = (small.quantity.written(less), large.quantity.written(more));
+            let expected =
+                format!("{prefix}.{lesser} ({less}) to be at most {prefix}.{greater} ({more}): {why}");
+            found.push(Contradiction { keys: vec![lesser, greater], expected });
+        }
+    }
+    found
+}
+
+impl Bounds {
+    /// Every contradiction between two bounds.
+    #[must_use]
+    pub fn contradictions(&self) -> Vec<Contradiction> {
+        at_most(self, Self::TABLE, BOUNDS_AT_MOST, "bounds")
+    }
+
+    /// Whether a process that may open `limit` files can keep these bounds.
+    ///
+    /// Every agent connection may need one to a master as well. A door that runs out of files would close at random.
+    ///
+    /// # Errors
+    /// Says what to raise, or to what `connections` may be set.
+    pub fn fits_file_limit(&self, limit: u64) -> Result<(), Contradiction> {
+        let connections = self.connections.number();
+        let fitting = limit.saturating_sub(FILES_FOR_OURSELVES) / 2;
+        if connections <= fitting {
+            return Ok(());
+        }
+        let needed = connections.saturating_mul(2).saturating_add(FILES_FOR_OURSELVES);
+        Err(Contradiction {
+            keys: vec!["connections"],
+            expected: format!(
+                "bounds.connections ({connections}) to be at most {fitting}, because this process may open \
+                 {limit} files: raise the limit to {needed} (LimitNOFILE= in the systemd unit, or ulimit -n), \
+                 or lower bounds.connections"
+            ),
+        })
+    }
+}
+
+impl HealthCheck {
+    /// Every contradiction between two values.
+    #[must_use]
+    pub fn contradictions(&self) -> Vec<Contradiction> {
+        at_most(self, Self::TABLE, HEALTH_AT_MOST, "health")
+    }
+}
+
+/// The table as commented settings: each reason, then the key with its default.
+#[must_use]
+pub fn commented<T>(table: &[Bound<T>]) -> String {
+    let mut out = String::new();
+    for row in table {
+        let mut line = String::from("#");
+        for word in row.why.split_whitespace() {
+            if line.len() + 1 + word.len() > 118 {
+                out.push_str(&line);
+                out.push_str("\n#");
+                line.clear();
+            }
+            line.push(' ');
+            line.push_str(word);
+        }
+        out.push_str(&line);
+        out.push_str(&format!("\n# {} = {}\n", row.key, row.quantity.written(row.default)));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows_are_in_range<T: Default>(table: &[Bound<T>]) {
+        for row in table {
+            assert!(row.least <= row.default && row.default <= row.most, "{}", row.key);
+            assert_eq!((row.get)(&T::default()), row.default, "{}", row.key);
+            assert!(!row.why.trim().is_empty(), "{}", row.key);
+        }
+    }
+
+    #[test]
+    fn every_default_lies_in_its_range_and_contradicts_no_other() {
+        rows_are_in_range(Bounds::TABLE);
+        rows_are_in_range(HealthCheck::TABLE);
+        assert_eq!(Bounds::default().contradictions(), []);
+        assert_eq!(HealthCheck::default().contradictions(), []);
+    }
+
+    #[test]
+    fn every_pair_that_is_compared_names_rows_of_the_same_quantity() {
+        for (lesser, greater, _) in BOUNDS_AT_MOST {
+            let row = |key: &str| Bounds::TABLE.iter().find(|row| row.key == key).unwrap();
+            assert_eq!(row(lesser).quantity, row(greater).quantity, "{lesser} {greater}");
+        }
+    }
+
+    #[test]
+    fn a_file_limit_that_is_too_low_says_what_to_raise() {
+        let bounds = Bounds { connections: 100, ..Bounds::default() };
+        assert_eq!(bounds.fits_file_limit(456), Ok(()));
+        let told = bounds.fits_file_limit(455).unwrap_err().expected;
+        assert!(told.contains("LimitNOFILE") && told.contains("456") && told.contains("99"), "{told}");
+        assert!(bounds.fits_file_limit(0).is_err());
+        assert!(Bounds { connections: usize::MAX, ..bounds }.fits_file_limit(u64::MAX).is_err());
+    }
+
+    #[test]
+    fn bounds_are_compared_with_each_other() {
+        let all = Bounds { body: 2, bodies: 1, csr: 3, ..Bounds::default() };
+        let keys: Vec<_> = all.contradictions().into_iter().map(|found| found.keys).collect();
+        assert_eq!(keys, [["body", "bodies"], ["csr", "body"]]);
+    }
+}

@@ -1,0 +1,289 @@
+//! TOML text → [`Settings`]: every key, type, value and contradiction told in one reading.
+//!
+//! It reads text alone. Whether the files it names exist and hold what they should is seen by `stagedoor check` and
+//! at start.
+#![deny(clippy::disallowed_methods)]
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::{Admin, Bound, Bounds, Contradiction, HealthCheck, KeyPair, Listen, Mom, PuppetCa, Settings};
+use crate::certname::Certname;
+use crate::document::{Document, Entry, Section};
+use crate::master::is_host_and_port;
+use crate::mistake::Mistake;
+use crate::quantity::Quantity;
+
+/// Puppet's port.
+pub const PUPPET_PORT: u16 = 8140;
+/// Where the roster is, unless said otherwise.
+pub const ROSTER: &str = "/var/lib/stagedoor/roster.toml";
+/// Where the read-only admin door is, unless said otherwise.
+pub const ADMIN_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9140);
+/// Where the writing admin door is, unless said otherwise.
+pub const ADMIN_UNIX: &str = "/run/stagedoor/admin.sock";
+/// Where one line per request goes, unless said otherwise.
+pub const ACCESS_LOG: &str = "/var/log/stagedoor/access.log";
+/// The most threads that serve agents; machines have fewer cores.
+const MOST_WORKERS: u64 = 1024;
+/// The kernel's room for a unix socket's path, without the final zero.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+const A_PATH: &str = "an absolute path to a file";
+
+impl Settings {
+    /// Reads settings; `file` is only named in mistakes.
+    ///
+    /// # Errors
+    /// Every mistake in the text, in the order of its lines.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, Vec<Mistake>> {
+        let mut doc = Document::new(file, text);
+        let Some(tables) = doc.parse() else { return doc.finish(None) };
+        let settings = settings(Section::root(&tables), &mut doc);
+        doc.finish(settings)
+    }
+}
+
+/// Every part is read before any is given up.
+fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
+    let workers = workers(&mut root, doc);
+    let listen = listen(&mut root, doc);
+    let certificates = certificates(&mut root, doc);
+    let puppet_ca = puppet_ca(&mut root, doc);
+    let mom = mom(&mut root, doc);
+    let master_client = masters(&mut root, doc);
+    let roster = roster(&mut root, doc);
+    let admin = admin(&mut root, doc);
+    let health = measured(&mut root, "health", HealthCheck::TABLE, HealthCheck::contradictions, doc);
+    let access_log = access_log(&mut root, doc);
+    let bounds = measured(&mut root, "bounds", Bounds::TABLE, Bounds::contradictions, doc);
+    root.finish(doc);
+
+    if let Some(own) = &master_client
+        && certificates.iter().any(|shown| shown.certificate == own.certificate)
+    {
+        let expected = "another certificate than the one shown to agents: sealed masters accept only those of the \
+                        private door CA, and agents only those of the Puppet CA";
+        doc.contradiction(&["masters.certificate"], expected);
+    }
+    Some(Settings {
+        listen,
+        certificates,
+        puppet_ca: puppet_ca?,
+        mom: mom?,
+        master_client: master_client?,
+        roster: roster?,
+        admin,
+        health,
+        access_log,
+        workers,
+        bounds,
+    })
+}
+
+fn workers(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<usize> {
+    let entry = root.take("workers", doc)?;
+    match entry.as_count() {
+        Some(count @ 1..=MOST_WORKERS) => usize::try_from(count).ok(),
+        _ if entry.as_str() == Some("one per core") => None,
+        _ => {
+            entry.wrong(doc, format!("a number of threads from 1 to {MOST_WORKERS}, or \"one per core\""));
+            None
+        }
+    }
+}
+
+fn listen(root: &mut Section<'_>, doc: &mut Document<'_>) -> Vec<Listen> {
+    let mut all: Vec<Listen> = Vec::new();
+    let sections = root.tables("listen", doc);
+    if sections.is_empty() && !doc.is_wrong("listen") {
+        root.missing("listen", doc, "at least one [[listen]] with an `address`");
+    }
+    for mut section in sections {
+        let expected = "an IP address and a port, such as \"0.0.0.0:8140\" or \"[::]:8140\"";
+        if let Some(entry) = section.need("address", doc, expected)
+            && let Some(address) = entry.text(doc, expected, |text| text.parse::<SocketAddr>().ok())
+        {
+            // Port 0 asks the system for a free one, so it may be asked for more than once.
+            if address.port() != 0 && all.iter().any(|other| other.address == address) {
+                entry.wrong(doc, "an address that no other [[listen]] has");
+            }
+            all.push(Listen { address });
+        }
+        if let Some(entry) = section.take("mode", doc) {
+            entry.text(doc, "\"end-tls\"", |text| (text == "end-tls").then_some(()));
+        }
+        section.finish(doc);
+    }
+    all
+}
+
+fn certificates(root: &mut Section<'_>, doc: &mut Document<'_>) -> Vec<KeyPair> {
+    let mut all: Vec<KeyPair> = Vec::new();
+    let sections = root.tables("certificate", doc);
+    if sections.is_empty() && !doc.is_wrong("certificate") {
+        root.missing("certificate", doc, "at least one [[certificate]] with `certificate` and `key`");
+    }
+    for (place, mut section) in sections.into_iter().enumerate() {
+        if place == 2 {
+            doc.contradiction(
+                &["certificate"],
+                "at most two [[certificate]]: a P-256 pair and an RSA pair side by side",
+            );
+        }
+        if let Some(pair) = key_pair(&mut section, doc) {
+            if all.iter().any(|other| other.certificate == pair.certificate) {
+                let key = section.key("certificate");
+                doc.contradiction(&[&key], "a file that no other [[certificate]] names");
+            }
+            all.push(pair);
+        }
+        section.finish(doc);
+    }
+    all
+}
+
+fn key_pair(section: &mut Section<'_>, doc: &mut Document<'_>) -> Option<KeyPair> {
+    let certificate = needed_path(section, "certificate", doc);
+    let key = needed_path(section, "key", doc);
+    Some(KeyPair { certificate: certificate?, key: key? })
+}
+
+fn puppet_ca(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<PuppetCa> {
+    let mut section = root.table("puppet_ca", doc);
+    let bundle = needed_path(&mut section, "bundle", doc);
+    let crl = needed_path(&mut section, "crl", doc);
+    if crl.as_deref().and_then(Path::file_name).is_some_and(|name| name == "infra_crl.pem") {
+        let expected =
+            "ca_crl.pem: infra_crl.pem lists no ordinary agent, so that revoked agents would be let in";
+        doc.contradiction(&[&section.key("crl")], expected);
+    }
+    section.finish(doc);
+    Some(PuppetCa { bundle: bundle?, crl: crl? })
+}
+
+fn mom(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<Mom> {
+    let mut section = root.table("mom", doc);
+    let expected = "the certname of the Master of Masters, a lower-case host name";
+    let certname = section
+        .need("certname", doc, expected)
+        .and_then(|entry| entry.text(doc, expected, |text| Certname::parse_host(text).ok()));
+    let address = section.take("address", doc).map(|entry| address_in(&entry, doc));
+    section.finish(doc);
+    let certname = certname?;
+    let address = match address {
+        Some(written) => written?,
+        None => format!("{certname}:{PUPPET_PORT}"),
+    };
+    Some(Mom { certname, address })
+}
+
+fn masters(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<KeyPair> {
+    let mut section = root.table("masters", doc);
+    let pair = key_pair(&mut section, doc);
+    section.finish(doc);
+    pair
+}
+
+fn roster(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<PathBuf> {
+    let mut section = root.table("roster", doc);
+    let file = match section.take("file", doc) {
+        Some(entry) => path_in(&entry, doc),
+        None => Some(ROSTER.into()),
+    };
+    section.finish(doc);
+    file
+}
+
+fn admin(root: &mut Section<'_>, doc: &mut Document<'_>) -> Admin {
+    let mut section = root.table("admin", doc);
+    let http = match section.take("http", doc) {
+        None => Some(ADMIN_HTTP),
+        Some(entry) if entry.as_str() == Some("off") => None,
+        Some(entry) => {
+            let expected = "a loopback address and a port, such as \"127.0.0.1:9140\", or \"off\": this door asks for \
+                            no name and tells those of your nodes; from elsewhere, use an SSH tunnel";
+            entry.text(doc, expected, |text| {
+                text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback())
+            })
+        }
+    };
+    let unix = match section.take("unix", doc) {
+        None => Some(ADMIN_UNIX.into()),
+        Some(entry) if entry.as_str() == Some("off") => None,
+        Some(entry) => {
+            let path = path_in(&entry, doc);
+            if path.as_ref().is_some_and(|path| path.as_os_str().len() > LONGEST_SOCKET_PATH) {
+                entry.wrong(
+                    doc,
+                    format!("a path of at most {LONGEST_SOCKET_PATH} bytes: a socket's may not be longer"),
+                );
+            }
+            path
+        }
+    };
+    section.finish(doc);
+    Admin { http, unix }
+}
+
+fn access_log(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<PathBuf> {
+    let mut section = root.table("access_log", doc);
+    let file = match section.take("file", doc) {
+        None => Some(ACCESS_LOG.into()),
+        Some(entry) if entry.as_str() == Some("off") => None,
+        Some(entry) => path_in(&entry, doc),
+    };
+    section.finish(doc);
+    file
+}
+
+/// A table whose keys are quantities: each is checked against its own range, then against the others.
+fn measured<T: Default>(
+    root: &mut Section<'_>,
+    name: &'static str,
+    rows: &[Bound<T>],
+    contradictions: fn(&T) -> Vec<Contradiction>,
+    doc: &mut Document<'_>,
+) -> T {
+    let mut section = root.table(name, doc);
+    let mut all = T::default();
+    for row in rows {
+        let Some(entry) = section.take(row.key, doc) else { continue };
+        let number = match row.quantity {
+            Quantity::Time => entry.as_str().and_then(|text| row.quantity.parse(text)),
+            _ => entry.as_count().or_else(|| row.quantity.parse(entry.as_str()?)),
+        };
+        match number.filter(|number| (row.least..=row.most).contains(number)) {
+            Some(number) => (row.set)(&mut all, number),
+            None => entry.wrong(doc, row.expected()),
+        }
+    }
+    for Contradiction { keys, expected } in contradictions(&all) {
+        let keys: Vec<String> = keys.into_iter().map(|key| section.key(key)).collect();
+        // A key that has a mistake holds its default here, which nobody wrote.
+        if !keys.iter().any(|key| doc.is_wrong(key)) {
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            doc.contradiction(&keys, expected);
+        }
+    }
+    section.finish(doc);
+    all
+}
+
+fn needed_path(section: &mut Section<'_>, key: &'static str, doc: &mut Document<'_>) -> Option<PathBuf> {
+    let entry = section.need(key, doc, A_PATH)?;
+    path_in(&entry, doc)
+}
+
+/// Relative paths are refused: a daemon's working folder is nobody's business.
+fn path_in(entry: &Entry<'_>, doc: &mut Document<'_>) -> Option<PathBuf> {
+    entry.text(doc, A_PATH, |text| {
+        let path = PathBuf::from(text);
+        (path.is_absolute() && path.file_name().is_some() && !text.contains('\0')).then_some(path)
+    })
+}
+
+fn address_in(entry: &Entry<'_>, doc: &mut Document<'_>) -> Option<String> {
+    let expected = "a host and a port, such as \"master.example.com:8140\" or \"[2001:db8::1]:8140\"";
+    entry.text(doc, expected, |text| is_host_and_port(text).then(|| text.to_owned()))
+}
