@@ -14,6 +14,7 @@
 //! | [`nearest`] | the known word nearest to a mistyped one |
 //! | [`admin`] | what the admin doors answer |
 //! | [`revocation`] | which certificates a certificate authority has taken back |
+//! | [`subject`] | the one name in a certificate's subject |
 //! | [`trust`] | the Puppet CA's bundle and lists of revoked certificates as one judge of both sides |
 //! | [`read`] | reading and replacing files, the only place here that touches a disk |
 
@@ -29,4 +30,5 @@ pub mod quantity;
 pub mod read;
 pub mod revocation;
 pub mod roster;
+pub mod subject;
 pub mod trust;
