@@ -15,6 +15,19 @@ pub enum Kind {
     Sealed,
 }
 
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 1] = [Self::Sealed];
+
+    /// The word for it in the roster and on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+        }
+    }
+}
+
 /// What the roster lets a master do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -23,6 +36,20 @@ pub enum Standing {
     Admitted,
     /// Finishes what it has and takes nothing new.
     Draining,
+}
+
+impl Standing {
+    /// Every standing.
+    pub const ALL: [Self; 2] = [Self::Admitted, Self::Draining];
+
+    /// The word for it in the roster and on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Draining => "draining",
+        }
+    }
 }
 
 /// One compile master on the roster.
@@ -42,6 +69,8 @@ pub struct Master {
 
 /// Jetty's own `request-header-max-size` where webserver.conf does not set one.
 pub const JETTY_HEADER_LIMIT: usize = 8192;
+/// The least and the most that a master's header limit may be: below, an agent's certificate alone would not fit.
+pub const HEADER_LIMITS: std::ops::RangeInclusive<usize> = 4096..=1 << 20;
 
 /// Whether a text can be connected to: an IP address or a host name, and a port other than 0.
 #[must_use]

@@ -1,0 +1,244 @@
+//! The roster: the admitted compile masters under a generation number.
+//!
+//! It is a value. Every change makes a new one whose generation is one higher, so that two operators cannot undo
+//! each other unseen: whoever names the generation they looked at is refused once it has moved on. A change that
+//! would change nothing gives the same roster back, so that asking twice is harmless.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod` | the roster and what may be done to it |
+//! | `file` | the file's text, both ways |
+#![deny(clippy::disallowed_methods)]
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use crate::certname::Certname;
+use crate::master::{HEADER_LIMITS, Master, Standing, is_host_and_port};
+use crate::nearest::nearest;
+
+/// The version of the file format this program reads and writes.
+pub const VERSION: u64 = 1;
+
+/// The most masters on one roster. The largest known installations have a few dozen; each costs a health check
+/// every few seconds and a place in every decision.
+pub const MOST_MASTERS: usize = 1_000;
+
+/// The compile masters that agents may be sent to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Roster {
+    /// Counts up by one with every change.
+    pub generation: u64,
+    /// In the order they were admitted; no certname twice.
+    pub masters: Vec<Master>,
+}
+
+/// Why a change was refused. [`RosterRefusal::hint`] says the way out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RosterRefusal {
+    /// Somebody else changed the roster since it was looked at.
+    #[error("the roster is at generation {found}, not at {expected}")]
+    MovedOn {
+        /// What the asker had looked at.
+        expected: u64,
+        /// What is in force.
+        found: u64,
+    },
+    /// No such master.
+    #[error("{certname} is not on the roster")]
+    Unknown {
+        /// Who was named.
+        certname: Certname,
+        /// Who may have been meant.
+        nearest: Option<Certname>,
+    },
+    /// A master of this name is there with another address, kind or header limit.
+    #[error("{} is on the roster already, otherwise: {} and a header limit of {} bytes", .there.certname, .there.address, .there.header_limit)]
+    Differs {
+        /// As it stands on the roster.
+        there: Box<Master>,
+    },
+    /// An operator drains it; admitting it again would undo that unseen.
+    #[error("{certname} is draining")]
+    Draining {
+        /// Who was named.
+        certname: Certname,
+    },
+    /// It still takes requests.
+    #[error("{certname} is admitted and may have requests under way")]
+    NotDrained {
+        /// Who was named.
+        certname: Certname,
+    },
+    /// [`MOST_MASTERS`] are there.
+    #[error("the roster holds {MOST_MASTERS} masters, the most it may")]
+    Full,
+    /// A master is connected to by name, so its certname must be a host name.
+    #[error("{certname} is no host name")]
+    NotAHostName {
+        /// Who was named.
+        certname: Certname,
+    },
+    /// Nothing can be connected to there.
+    #[error("{address:?} is no address")]
+    Address {
+        /// What was given.
+        address: String,
+    },
+    /// A header limit outside [`HEADER_LIMITS`].
+    #[error("a header limit of {header_limit} bytes is out of range")]
+    HeaderLimit {
+        /// What was given.
+        header_limit: usize,
+    },
+}
+
+impl RosterRefusal {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::MovedOn { found, .. } => {
+                format!("look at it again with `stagedoor roster show`, then ask with generation {found}")
+            }
+            Self::Unknown { nearest: Some(near), .. } => format!("did you mean {near}?"),
+            Self::Unknown { nearest: None, .. } => "see who is there with `stagedoor roster show`".to_owned(),
+            Self::Differs { .. } => "to change it, drain it, retire it and admit it anew".to_owned(),
+            Self::Draining { certname } => {
+                format!("to let it take requests again, `stagedoor roster undrain {certname}`")
+            }
+            Self::NotDrained { certname } => format!(
+                "let it finish first with `stagedoor roster drain {certname}`, or retire it with --force, which ends \
+                 what it is doing"
+            ),
+            Self::Full => "retire a master first".to_owned(),
+            Self::NotAHostName { .. } => "letters, digits, `-`, `_` and `.`, in lower case".to_owned(),
+            Self::Address { .. } => "a host and a port, such as \"compile1.example.com:8140\"".to_owned(),
+            Self::HeaderLimit { .. } => {
+                format!("from {} to {} bytes", HEADER_LIMITS.start(), HEADER_LIMITS.end())
+            }
+        }
+    }
+}
+
+impl Roster {
+    /// The master of this name.
+    #[must_use]
+    pub fn master(&self, certname: &Certname) -> Option<&Master> {
+        self.masters.iter().find(|master| master.certname == *certname)
+    }
+
+    /// Puts a master on the roster.
+    ///
+    /// # Errors
+    /// It is there otherwise or is draining, the roster is full or has moved on, or the master's fields are wrong.
+    pub fn admit(&self, master: Master, generation: Option<u64>) -> Result<Self, RosterRefusal> {
+        let master = Master { standing: Standing::Admitted, ..master };
+        if let Some(there) = self.master(&master.certname) {
+            if there.standing == Standing::Draining
+                && (Master { standing: Standing::Admitted, ..there.clone() }) == master
+            {
+                return Err(RosterRefusal::Draining { certname: master.certname });
+            }
+            if *there != master {
+                return Err(RosterRefusal::Differs { there: Box::new(there.clone()) });
+            }
+            return Ok(self.clone());
+        }
+        self.is_at(generation)?;
+        if Certname::parse_host(master.certname.as_str()).is_err() {
+            return Err(RosterRefusal::NotAHostName { certname: master.certname });
+        }
+        if !is_host_and_port(&master.address) {
+            return Err(RosterRefusal::Address { address: master.address });
+        }
+        if !HEADER_LIMITS.contains(&master.header_limit) {
+            return Err(RosterRefusal::HeaderLimit { header_limit: master.header_limit });
+        }
+        if self.masters.len() >= MOST_MASTERS {
+            return Err(RosterRefusal::Full);
+        }
+        let mut next = self.next();
+        next.masters.push(master);
+        Ok(next)
+    }
+
+    /// Lets a master finish what it has and take nothing new.
+    ///
+    /// # Errors
+    /// It is not there, or the roster has moved on.
+    pub fn drain(&self, certname: &Certname, generation: Option<u64>) -> Result<Self, RosterRefusal> {
+        self.stand(certname, Standing::Draining, generation)
+    }
+
+    /// Lets a draining master take requests again.
+    ///
+    /// # Errors
+    /// It is not there, or the roster has moved on.
+    pub fn undrain(&self, certname: &Certname, generation: Option<u64>) -> Result<Self, RosterRefusal> {
+        self.stand(certname, Standing::Admitted, generation)
+    }
+
+    /// Takes a master off the roster: one that is draining, or with `force` any.
+    ///
+    /// # Errors
+    /// It is not there, it still takes requests, or the roster has moved on.
+    pub fn retire(
+        &self,
+        certname: &Certname,
+        force: bool,
+        generation: Option<u64>,
+    ) -> Result<Self, RosterRefusal> {
+        let there = self.known(certname)?;
+        self.is_at(generation)?;
+        if there.standing != Standing::Draining && !force {
+            return Err(RosterRefusal::NotDrained { certname: certname.clone() });
+        }
+        let mut next = self.next();
+        next.masters.retain(|master| master.certname != *certname);
+        Ok(next)
+    }
+
+    fn stand(
+        &self,
+        certname: &Certname,
+        standing: Standing,
+        generation: Option<u64>,
+    ) -> Result<Self, RosterRefusal> {
+        if self.known(certname)?.standing == standing {
+            return Ok(self.clone());
+        }
+        self.is_at(generation)?;
+        let mut next = self.next();
+        for master in next.masters.iter_mut().filter(|master| master.certname == *certname) {
+            master.standing = standing;
+        }
+        Ok(next)
+    }
+
+    fn known(&self, certname: &Certname) -> Result<&Master, RosterRefusal> {
+        self.master(certname).ok_or_else(|| {
+            let near = nearest(certname.as_str(), self.masters.iter().map(|master| master.certname.as_str()));
+            let near = self.masters.iter().find(|master| Some(master.certname.as_str()) == near);
+            RosterRefusal::Unknown {
+                certname: certname.clone(),
+                nearest: near.map(|master| master.certname.clone()),
+            }
+        })
+    }
+
+    /// Whoever names no generation takes the roster as it is.
+    fn is_at(&self, generation: Option<u64>) -> Result<(), RosterRefusal> {
+        match generation {
+            Some(expected) if expected != self.generation => {
+                Err(RosterRefusal::MovedOn { expected, found: self.generation })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn next(&self) -> Self {
+        Self { generation: self.generation.saturating_add(1), masters: self.masters.clone() }
+    }
+}
