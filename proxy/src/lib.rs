@@ -11,4 +11,7 @@
 //! beside it: probe ─► health ─► pool    resolve ─► pool    files watched, settings reloaded ─► one swap    admin ◄─ operator
 //! ```
 
+pub mod answer;
+pub mod headers;
 pub mod observe;
+pub mod route;

@@ -1,0 +1,390 @@
+//! Every answer the door gives in its own name: one table.
+//!
+//! A refusal is a value the size of a few words that any step of the path may return; only here does it become a
+//! status, a sentence and a header. The words go to a person who reads them in an agent's log ("Error 403 on
+//! SERVER: …"), so each ends with what to do, and none repeats anything the client sent.
+//!
+//! `Retry-After` is set only where the same request will succeed later without anybody acting: agents from 5.3 on
+//! wait for it and ask again, at most ten times in the oldest of them, so no value here is a few seconds. A 503
+//! without it is a failure to them, and the run goes on with what it has.
+#![deny(clippy::disallowed_methods)]
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+
+/// The methods that any route behind the door has.
+pub const METHODS: &str = "GET, HEAD, POST, PUT, DELETE";
+
+/// Whom the door was speaking to when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// A compile master on the roster.
+    Master,
+    /// The Master of Masters.
+    Mom,
+}
+
+/// Whose doing a refusal is: what an operator asks first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The client asked for what it cannot have, or in a way nobody should.
+    Agent,
+    /// The door reached a bound or a state of its own.
+    Door,
+    /// Compile masters did not answer as they should.
+    Master,
+    /// The Master of Masters did not answer as it should.
+    Mom,
+}
+
+impl Side {
+    /// The word for metrics and access lines.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Door => "door",
+            Self::Master => "master",
+            Self::Mom => "mom",
+        }
+    }
+}
+
+/// Something that exists on a Puppet server and is not passed on, whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Forbidden {
+    /// Signing, revoking, cleaning, listing certificates; replacing the CRL; withdrawing a request.
+    CaAdministration,
+    /// `/puppet-admin-api/`: caches and JRuby pools of one server.
+    AdminApi,
+    /// `/metrics/`: figures of one server.
+    Metrics,
+    /// `/file-sync/`: between a compile master and its primary.
+    FileSync,
+}
+
+/// Why the door answers instead of a master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The request target is not a path: `*`, `http://host/…`, `host:port`.
+    Target,
+    /// The path could mean one thing to the door and another to a server.
+    Path,
+    /// No `Host`, several, or one that is no host name.
+    Host,
+    /// `Transfer-Encoding` is anything but one `chunked`, or a length is stated beside it.
+    Framing,
+    /// The client asked to leave HTTP/1.1.
+    Upgrade,
+    /// The route exists and has other methods, which these are.
+    Method(&'static str),
+    /// No such route.
+    NotFound,
+    /// `/status/v1/` beyond `simple`: the state of one server.
+    OneServersStatus,
+    /// Renewal of an agent's certificate through the door.
+    Renewal,
+    /// Known, and never passed on.
+    Forbidden(Forbidden),
+    /// The route is for verified agents and the client showed no certificate.
+    NeedsIdentity,
+    /// The client's certificate was revoked after its handshake.
+    Revoked,
+    /// The client's certificate ended after its handshake.
+    Expired,
+    /// The head with the door's own headers is larger than the master reads.
+    HeadForMaster,
+    /// The head is larger than the door reads.
+    Head,
+    /// A certificate request larger than any that is real.
+    Csr,
+    /// The body arrives slower than the least rate.
+    BodyTooSlow,
+    /// The body broke off or was not well-formed.
+    BodyBroken,
+    /// Kept bodies fill their bound.
+    BodiesFull,
+    /// One address opens too many connections without a certificate.
+    Source,
+    /// Requests at the Master of Masters are at their bound.
+    MomBusy,
+    /// No master is on the roster.
+    RosterEmpty,
+    /// Masters are on the roster and none takes work.
+    NoMasterFit,
+    /// No connection, or none that proves its name.
+    Unreachable(Backend),
+    /// The connection ended before an answer began.
+    Closed(Backend),
+    /// The answer's head did not come in time.
+    Silent(Backend),
+    /// The answer was no HTTP that may be passed on.
+    Garbled(Backend),
+    /// `101 Switching Protocols` that nobody asked for.
+    Unasked101(Backend),
+    /// The door ends and takes nothing new.
+    ShuttingDown,
+    /// Something in the door that should not happen.
+    Fault,
+}
+
+/// One row of the table.
+struct Row {
+    status: StatusCode,
+    /// Seconds; none where coming back would change nothing.
+    retry_after: Option<u16>,
+    /// Whether the connection ends with this answer.
+    close: bool,
+    label: &'static str,
+    side: Side,
+    words: &'static str,
+}
+
+const fn row(
+    status: StatusCode,
+    retry_after: Option<u16>,
+    close: bool,
+    label: &'static str,
+    side: Side,
+    words: &'static str,
+) -> Row {
+    Row { status, retry_after, close, label, side, words }
+}
+
+const KEEP: bool = false;
+const CLOSE: bool = true;
+
+impl Refusal {
+    #[rustfmt::skip] // a table is read in columns
+    const fn row(self) -> Row {
+        use Backend::{Master, Mom};
+        use StatusCode as S;
+        match self {
+            Self::Target => row(S::BAD_REQUEST, None, CLOSE, "bad_target", Side::Agent,
+                "the request target must be a path that begins with a slash; set the agent's server, not a proxy"),
+            Self::Path => row(S::BAD_REQUEST, None, KEEP, "bad_path", Side::Agent,
+                "the path is ambiguous (an empty, `.` or `..` segment, `;`, a backslash, an encoded slash or control character, or an encoding where none belongs); write it plainly"),
+            Self::Host => row(S::BAD_REQUEST, None, CLOSE, "bad_host", Side::Agent,
+                "a request must carry exactly one Host header, with a host name; correct the client"),
+            Self::Framing => row(S::BAD_REQUEST, None, CLOSE, "bad_framing", Side::Agent,
+                "the length of the body is stated in a way that can be read twice; send one Content-Length or one `Transfer-Encoding: chunked`"),
+            Self::Upgrade => row(S::BAD_REQUEST, None, CLOSE, "upgrade", Side::Agent,
+                "only HTTP/1.1 is spoken here; leave out the Upgrade header"),
+            Self::Method(_) => row(S::METHOD_NOT_ALLOWED, None, KEEP, "method", Side::Agent,
+                "this path does not have that method; the Allow header names those it has"),
+            Self::NotFound => row(S::NOT_FOUND, None, KEEP, "not_found", Side::Agent,
+                "no such path behind this door; ask the server that has it by its own name"),
+            Self::OneServersStatus => row(S::NOT_FOUND, None, KEEP, "one_servers_status", Side::Agent,
+                "the status of a single server is not answered here; ask that server by its own name, or ask /status/v1/simple for whether agents are served"),
+            Self::Renewal => row(S::NOT_FOUND, None, KEEP, "renewal", Side::Agent,
+                "certificates are not renewed through this door; the agent goes on with the one it has, and renews it at the CA by its own name"),
+            Self::Forbidden(Forbidden::CaAdministration) => row(S::FORBIDDEN, None, KEEP, "ca_administration", Side::Agent,
+                "certificate administration is never passed on; use `puppetserver ca` on the Master of Masters, or its own name"),
+            Self::Forbidden(Forbidden::AdminApi) => row(S::FORBIDDEN, None, KEEP, "admin_api", Side::Agent,
+                "the admin API belongs to one server and is never passed on; ask each compile master, or run `stagedoor flush` on the door"),
+            Self::Forbidden(Forbidden::Metrics) => row(S::FORBIDDEN, None, KEEP, "metrics", Side::Agent,
+                "metrics belong to one server and are never passed on; ask that server by its own name"),
+            Self::Forbidden(Forbidden::FileSync) => row(S::FORBIDDEN, None, KEEP, "file_sync", Side::Agent,
+                "file sync runs between a compile master and its primary and is never passed on; use the primary's own name"),
+            Self::NeedsIdentity => row(S::FORBIDDEN, None, KEEP, "needs_identity", Side::Agent,
+                "this path is for agents with a certificate of this Puppet CA and none was shown; have the certificate request signed, then run the agent again"),
+            Self::Revoked => row(S::FORBIDDEN, None, CLOSE, "revoked", Side::Agent,
+                "the certificate shown has been revoked; clean the agent's ssl directory and request a new one"),
+            Self::Expired => row(S::FORBIDDEN, None, CLOSE, "expired", Side::Agent,
+                "the certificate shown is past its end; clean the agent's ssl directory and request a new one"),
+            Self::HeadForMaster => row(S::REQUEST_HEADER_FIELDS_TOO_LARGE, None, KEEP, "head_for_master", Side::Agent,
+                "with the client's certificate added, the request's head is larger than the master reads; raise request-header-max-size in its webserver.conf and header_limit on the roster, or send fewer headers"),
+            Self::Head => row(S::REQUEST_HEADER_FIELDS_TOO_LARGE, None, CLOSE, "head", Side::Agent,
+                "the request's head is larger than the door reads; send fewer headers or raise bounds.head in the door's settings"),
+            Self::Csr => row(S::PAYLOAD_TOO_LARGE, None, CLOSE, "csr", Side::Agent,
+                "the certificate request is larger than bounds.csr; look for what fills it in the agent's csr_attributes.yaml"),
+            Self::BodyTooSlow => row(S::REQUEST_TIMEOUT, None, CLOSE, "body_too_slow", Side::Agent,
+                "the request's body arrived too slowly; look at the network between agent and door, or lower bounds.rate"),
+            Self::BodyBroken => row(S::BAD_REQUEST, None, CLOSE, "body_broken", Side::Agent,
+                "the request's body broke off or is not well-formed; run the agent again"),
+            Self::BodiesFull => row(S::SERVICE_UNAVAILABLE, Some(30), CLOSE, "bodies_full", Side::Door,
+                "the door holds as many request bodies as it may; come back later, and raise bounds.bodies if this stays"),
+            Self::Source => row(S::TOO_MANY_REQUESTS, Some(60), CLOSE, "source", Side::Agent,
+                "too many connections without a certificate from this address; come back later, or raise bounds.unauthenticated_per_source if many agents share it"),
+            Self::MomBusy => row(S::SERVICE_UNAVAILABLE, Some(30), KEEP, "mom_busy", Side::Door,
+                "as many requests as allowed are at the Master of Masters; come back later, or raise bounds.mom_ca or bounds.mom_packages"),
+            Self::RosterEmpty => row(S::SERVICE_UNAVAILABLE, Some(60), KEEP, "roster_empty", Side::Door,
+                "no compile master has been admitted; admit one with `stagedoor roster admit`"),
+            Self::NoMasterFit => row(S::SERVICE_UNAVAILABLE, Some(60), KEEP, "no_master_fit", Side::Master,
+                "no compile master takes work now; see `stagedoor masters` on the door for why"),
+            Self::Unreachable(Master) => row(S::BAD_GATEWAY, None, KEEP, "unreachable", Side::Master,
+                "no compile master could be reached; see `stagedoor masters` on the door for why"),
+            Self::Unreachable(Mom) => row(S::BAD_GATEWAY, None, KEEP, "unreachable", Side::Mom,
+                "the Master of Masters could not be reached, so no certificate or package can be had; catalogs go on; see that it runs and that the door resolves and trusts its name"),
+            Self::Closed(Master) => row(S::BAD_GATEWAY, None, KEEP, "closed", Side::Master,
+                "the compile master ended the connection without an answer; see its log, then run the agent again"),
+            Self::Closed(Mom) => row(S::BAD_GATEWAY, None, KEEP, "closed", Side::Mom,
+                "the Master of Masters ended the connection without an answer; see its log, then run the agent again"),
+            Self::Silent(Master) => row(S::GATEWAY_TIMEOUT, None, KEEP, "silent", Side::Master,
+                "the compile master did not answer in time; look for a catalog that does not end in its log, or raise bounds.response_time"),
+            Self::Silent(Mom) => row(S::GATEWAY_TIMEOUT, None, KEEP, "silent", Side::Mom,
+                "the Master of Masters did not answer in time; look for an autosign program that does not end in its log"),
+            Self::Garbled(Master) => row(S::BAD_GATEWAY, None, KEEP, "garbled", Side::Master,
+                "what the compile master answered is not HTTP that may be passed on; see that its address on the roster is Puppet Server's port"),
+            Self::Garbled(Mom) => row(S::BAD_GATEWAY, None, KEEP, "garbled", Side::Mom,
+                "what the Master of Masters answered is not HTTP that may be passed on; see that mom.address is Puppet Server's port"),
+            Self::Unasked101(Master) => row(S::BAD_GATEWAY, None, CLOSE, "unasked_101", Side::Master,
+                "the compile master changed the protocol without being asked; see what stands between the door and it"),
+            Self::Unasked101(Mom) => row(S::BAD_GATEWAY, None, CLOSE, "unasked_101", Side::Mom,
+                "the Master of Masters changed the protocol without being asked; see what stands between the door and it"),
+            Self::ShuttingDown => row(S::SERVICE_UNAVAILABLE, Some(15), CLOSE, "shutting_down", Side::Door,
+                "this door is being stopped; come back later, or to another door"),
+            Self::Fault => row(S::INTERNAL_SERVER_ERROR, None, CLOSE, "fault", Side::Door,
+                "the door failed on this request; its log says how, please report it"),
+        }
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        self.row().status
+    }
+
+    /// Seconds after which the same request may succeed without anybody acting.
+    #[must_use]
+    pub const fn retry_after(self) -> Option<u16> {
+        self.row().retry_after
+    }
+
+    /// Whether the connection ends with this answer: it must where the door no longer knows for certain where the
+    /// next request begins, and where it would not serve it.
+    #[must_use]
+    pub const fn close(self) -> bool {
+        self.row().close
+    }
+
+    /// The word for metrics and access lines; with [`Refusal::side`] it names one row.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        self.row().label
+    }
+
+    /// Whose doing it is.
+    #[must_use]
+    pub const fn side(self) -> Side {
+        self.row().side
+    }
+
+    /// What the client reads.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        self.row().words
+    }
+
+    /// The answer itself, without the request id, which whoever sends it adds.
+    #[must_use]
+    pub fn response(self) -> Response<Bytes> {
+        let row = self.row();
+        let mut response = Response::new(Bytes::from_static(row.words.as_bytes()));
+        *response.status_mut() = row.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        if let Some(seconds) = row.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Self::Method(allowed) = self {
+            headers.insert(ALLOW, HeaderValue::from_static(allowed));
+        }
+        if row.close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const EVERY: &[Refusal] = &[
+        Refusal::Target,
+        Refusal::Path,
+        Refusal::Host,
+        Refusal::Framing,
+        Refusal::Upgrade,
+        Refusal::Method(METHODS),
+        Refusal::NotFound,
+        Refusal::OneServersStatus,
+        Refusal::Renewal,
+        Refusal::Forbidden(Forbidden::CaAdministration),
+        Refusal::Forbidden(Forbidden::AdminApi),
+        Refusal::Forbidden(Forbidden::Metrics),
+        Refusal::Forbidden(Forbidden::FileSync),
+        Refusal::NeedsIdentity,
+        Refusal::Revoked,
+        Refusal::Expired,
+        Refusal::HeadForMaster,
+        Refusal::Head,
+        Refusal::Csr,
+        Refusal::BodyTooSlow,
+        Refusal::BodyBroken,
+        Refusal::BodiesFull,
+        Refusal::Source,
+        Refusal::MomBusy,
+        Refusal::RosterEmpty,
+        Refusal::NoMasterFit,
+        Refusal::Unreachable(Backend::Master),
+        Refusal::Unreachable(Backend::Mom),
+        Refusal::Closed(Backend::Master),
+        Refusal::Closed(Backend::Mom),
+        Refusal::Silent(Backend::Master),
+        Refusal::Silent(Backend::Mom),
+        Refusal::Garbled(Backend::Master),
+        Refusal::Garbled(Backend::Mom),
+        Refusal::Unasked101(Backend::Master),
+        Refusal::Unasked101(Backend::Mom),
+        Refusal::ShuttingDown,
+        Refusal::Fault,
+    ];
+
+    #[test]
+    fn label_and_side_name_one_row() {
+        let mut seen = HashSet::new();
+        for refusal in EVERY {
+            assert!(seen.insert((refusal.label(), refusal.side())), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn every_answer_is_plain_text_in_one_line_and_says_what_to_do() {
+        for refusal in EVERY {
+            let response = refusal.response();
+            assert!(
+                response.status().is_client_error() || response.status().is_server_error(),
+                "{refusal:?}"
+            );
+            assert_eq!(response.headers()[CONTENT_TYPE], "text/plain; charset=utf-8");
+            let words = refusal.words();
+            assert!(words.is_ascii() && !words.contains('\n') && !words.ends_with('.'), "{words}");
+            assert!(words.contains("; "), "what is wrong; what to do: {words}");
+        }
+    }
+
+    #[test]
+    fn agents_are_told_to_come_back_only_by_statuses_they_heed_and_never_at_once() {
+        for refusal in EVERY {
+            let heeded = matches!(refusal.status().as_u16(), 429 | 503);
+            assert_eq!(refusal.retry_after().is_some(), heeded, "{refusal:?}");
+            assert!(refusal.retry_after().is_none_or(|s| s >= 15), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_method_names_those_that_are_allowed() {
+        let response = Refusal::Method("GET, HEAD").response();
+        assert_eq!(response.headers()[ALLOW], "GET, HEAD");
+    }
+
+    #[test]
+    fn a_refusal_is_passed_around_in_a_few_words() {
+        assert!(size_of::<Refusal>() <= 24);
+    }
+}
