@@ -1,1 +1,39 @@
-//! Stand-ins.
+//! Stand-ins for a Puppet installation, on free ports of this machine: one set for the tests, the demo and the
+//! benches.
+//!
+//! They are shaped like the real programs where the door could tell the difference, and record what they see. They
+//! share no code with the door: a stand-in that used the door's parsers would share its mistakes.
+//!
+//! | module | stands for |
+//! |---|---|
+//! | [`ca`], [`identity`], [`csr`] | Puppet's CA, the door's private CA, what they issue |
+//! | [`mom`] | the Master of Masters: CA bootstrap and packages |
+//! | [`master`] | a sealed compile master with its JRubies |
+//! | [`agent`] | an agent and its run |
+//! | [`wire`] | raw TLS sockets, both ends, for bytes in and bytes out |
+//! | [`door`] | the `stagedoor` program as a child process |
+//! | [`fleet`] | all of them together |
+//! | [`wait`] | waiting for a state, never for a time |
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a stand-in that is misused ends its test"
+)]
+
+pub mod agent;
+pub mod answer;
+pub mod ca;
+pub mod csr;
+pub mod http1;
+pub mod identity;
+pub mod listening;
+pub mod master;
+pub mod mom;
+pub mod puppet;
+pub mod record;
+mod serving;
+pub mod tls;
+pub mod wait;
+pub mod wire;

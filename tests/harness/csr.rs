@@ -1,0 +1,72 @@
+//! Reading certificate requests, as the CA does before it signs one.
+
+use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm};
+use x509_cert::der::asn1::Utf8StringRef;
+use x509_cert::der::{Decode, DecodePem, Encode};
+use x509_cert::ext::Extension;
+use x509_cert::request::CertReq;
+
+use crate::identity::{KeyKind, Leaf};
+use crate::puppet::{common_name, puppet_extensions};
+
+const EXTENSION_REQUEST: &str = "1.2.840.113549.1.9.14";
+const RSA: &str = "1.2.840.113549.1.1.1";
+const EC: &str = "1.2.840.10045.2.1";
+
+/// A certificate request that can be signed.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The certname asked for.
+    pub name: String,
+    /// Puppet's extensions asked for: dotted object identifier and text.
+    pub extensions: Vec<(String, String)>,
+    public_key: Vec<u8>,
+    algorithm: &'static SignatureAlgorithm,
+}
+
+impl Request {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn from_pem(pem: &str) -> Result<Self, String> {
+        let request = CertReq::from_pem(pem).map_err(|e| format!("not a certificate request: {e}"))?;
+        let name = common_name(&request.info.subject).ok_or("the request names nobody")?;
+        let key = &request.info.public_key;
+        let algorithm = match key.algorithm.oid.to_string().as_str() {
+            RSA => &PKCS_RSA_SHA256,
+            EC => &PKCS_ECDSA_P256_SHA256,
+            other => return Err(format!("keys of kind {other} are not signed here")),
+        };
+        let mut extensions = Vec::new();
+        for attribute in request.info.attributes.iter().filter(|a| a.oid.to_string() == EXTENSION_REQUEST) {
+            for value in attribute.values.iter() {
+                let der = value.to_der().map_err(|e| e.to_string())?;
+                let asked = Vec::<Extension>::from_der(&der).map_err(|e| format!("extensions: {e}"))?;
+                extensions.extend(puppet_extensions(&asked));
+            }
+        }
+        Ok(Self { name, extensions, public_key: key.subject_public_key.raw_bytes().to_vec(), algorithm })
+    }
+
+    /// The certificate that is asked for.
+    #[must_use]
+    pub fn leaf(&self) -> Leaf {
+        Leaf { extensions: self.extensions.clone(), key: KeyKind::P256, ..Leaf::node(&self.name) }
+    }
+}
+
+impl PublicKeyData for Request {
+    fn der_bytes(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.algorithm
+    }
+}
+
+/// The text of an extension's value, where it is one.
+pub(crate) fn utf8(der: &[u8]) -> String {
+    Utf8StringRef::from_der(der).map_or_else(|_| String::from_utf8_lossy(der).into_owned(), |s| s.to_string())
+}

@@ -1,0 +1,297 @@
+//! A sealed compile master.
+//!
+//! Shaped like Puppet Server with `allow-header-cert-info` on, and with a door CA as the only authority for client
+//! certificates: a connection without a certificate of it gets no byte of an answer; who asks is what the
+//! `X-Client-*` headers say. It has so many JRubies, holds one from before a request's body is read until the answer
+//! exists, and takes as long for a catalog as its [`Work`] says.
+
+mod answers;
+mod believe;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::answer::{Act, Answer, Script};
+use crate::ca::{DoorCa, PuppetCa};
+use crate::http1::Head;
+use crate::identity::{Identity, Leaf};
+use crate::listening::Listening;
+use crate::puppet::Asked;
+use crate::record::{Record, Seen};
+use crate::serving::{Role, serve};
+use crate::tls;
+
+pub use believe::Believed;
+
+/// How long something takes: a median, and how far it spreads (the sigma of a log-normal distribution; 0 is always
+/// the median).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Work {
+    /// Half of all take less.
+    pub median: Duration,
+    /// 0.5 puts one in forty above 2.7 medians.
+    pub spread: f64,
+}
+
+impl Work {
+    /// Always the same time.
+    #[must_use]
+    pub fn always(time: Duration) -> Self {
+        Self { median: time, spread: 0.0 }
+    }
+
+    async fn take(self) {
+        if self.median.is_zero() {
+            return;
+        }
+        let (one, two) = (fastrand::f64().max(f64::MIN_POSITIVE), fastrand::f64());
+        let normal = (-2.0 * one.ln()).sqrt() * (std::f64::consts::TAU * two).cos();
+        tokio::time::sleep(self.median.mul_f64((self.spread * normal).exp())).await;
+    }
+}
+
+/// What a master answers to `/status/v1/simple/server`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// 200 `running`.
+    Running,
+    /// 503 `starting`.
+    Starting,
+    /// 503 `error`.
+    Failing,
+    /// 404 for `server`, 200 for `master`: before Puppet Server 6.14.
+    MasterOnly,
+    /// No answer, for ever.
+    Hanging,
+}
+
+/// A master to be started.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Its certname.
+    pub name: String,
+    /// Alternative names of its certificate; empty makes one as old Puppet did, without any.
+    pub alt_names: Vec<String>,
+    /// How many requests it works on at once.
+    pub jrubies: usize,
+    /// How long a catalog takes.
+    pub compile: Work,
+    /// How long anything else that needs a JRuby takes.
+    pub other: Work,
+    /// How large a catalog is, about.
+    pub catalog_bytes: usize,
+    /// Whether requests are recorded; counting alone is cheaper.
+    pub records: bool,
+}
+
+impl Plan {
+    /// Four JRubies, catalogs in 5 ms.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            alt_names: vec![name.to_owned()],
+            jrubies: 4,
+            compile: Work::always(Duration::from_millis(5)),
+            other: Work::always(Duration::ZERO),
+            catalog_bytes: 2048,
+            records: true,
+        }
+    }
+}
+
+/// A running compile master.
+pub struct Master {
+    listening: Listening,
+    desk: Arc<Desk>,
+    identity: Identity,
+}
+
+struct Desk {
+    plan: Plan,
+    jrubies: Arc<Semaphore>,
+    busy: Arc<AtomicUsize>,
+    most_busy: AtomicUsize,
+    health: Mutex<Health>,
+    compile: Mutex<Work>,
+    bucket: Mutex<HashMap<String, Bytes>>,
+    record: Record,
+    script: Script,
+}
+
+impl Master {
+    /// Starts it on a free port.
+    #[must_use]
+    pub fn start(plan: Plan, ca: &PuppetCa, door_ca: &DoorCa) -> Self {
+        let leaf = plan.alt_names.iter().fold(Leaf::node(&plan.name), |leaf, name| leaf.alt_name(name));
+        Self::start_as(plan, ca.issue(&leaf), door_ca)
+    }
+
+    /// Starts it with a certificate made elsewhere.
+    #[must_use]
+    pub fn start_as(plan: Plan, identity: Identity, door_ca: &DoorCa) -> Self {
+        let desk = Arc::new(Desk {
+            jrubies: Arc::new(Semaphore::new(plan.jrubies)),
+            busy: Arc::default(),
+            most_busy: AtomicUsize::new(0),
+            health: Mutex::new(Health::Running),
+            compile: Mutex::new(plan.compile),
+            bucket: Mutex::default(),
+            record: Record::default(),
+            script: Script::default(),
+            plan,
+        });
+        let shared = desk.clone();
+        let listening = Listening::start(
+            tls::sealed_master(&identity, door_ca),
+            Arc::new(move |conn, id| Box::pin(serve(shared.clone(), conn, id))),
+        );
+        Self { listening, desk, identity }
+    }
+
+    /// Its certname.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.desk.plan.name
+    }
+
+    /// Its certificate.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.listening.address()
+    }
+
+    /// The listener, to be killed and restarted.
+    #[must_use]
+    pub fn listening(&self) -> &Listening {
+        &self.listening
+    }
+
+    /// Every request it has seen.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.desk.record
+    }
+
+    /// The next `times` requests whose path holds `part` are treated so; none means every one.
+    pub fn script(&self, part: &str, times: Option<usize>, act: Act) {
+        self.desk.script.add(part, times, act);
+    }
+
+    /// Everything is answered as it should again.
+    pub fn behave(&self) {
+        self.desk.script.clear();
+    }
+
+    /// What it says about itself from now on.
+    pub fn health(&self, health: Health) {
+        *self.desk.health.lock().unwrap() = health;
+    }
+
+    /// How long a catalog takes from now on.
+    pub fn compile(&self, work: Work) {
+        *self.desk.compile.lock().unwrap() = work;
+    }
+
+    /// How many JRubies are in use.
+    #[must_use]
+    pub fn busy(&self) -> usize {
+        self.desk.busy.load(Ordering::Relaxed)
+    }
+
+    /// The most JRubies that were in use at once.
+    #[must_use]
+    pub fn most_busy(&self) -> usize {
+        self.desk.most_busy.load(Ordering::Relaxed)
+    }
+
+    /// How many files its file bucket holds.
+    #[must_use]
+    pub fn bucket_files(&self) -> usize {
+        self.desk.bucket.lock().unwrap().len()
+    }
+}
+
+/// A borrowed JRuby.
+pub(crate) struct Borrowed {
+    _permit: OwnedSemaphorePermit,
+    busy: Arc<AtomicUsize>,
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether Puppet Server borrows a JRuby for it.
+fn needs_jruby(asked: Asked<'_>) -> bool {
+    matches!(asked.mount, "puppet" | "legacy") && asked.what != "static_file_content"
+}
+
+impl Role for Desk {
+    type Held = Option<Borrowed>;
+
+    async fn hold(&self, head: &Head) -> Option<Borrowed> {
+        if !needs_jruby(Asked::of(head.path())) {
+            return None;
+        }
+        let permit = self.jrubies.clone().acquire_owned().await.ok()?;
+        let busy = self.busy.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_busy.fetch_max(busy, Ordering::Relaxed);
+        Some(Borrowed { _permit: permit, busy: self.busy.clone() })
+    }
+
+    async fn answer(&self, seen: &Seen, body: &[u8]) -> Option<Answer> {
+        let asked = seen.asked();
+        if asked.mount == "status" {
+            return self.status(asked.key);
+        }
+        let answer = match Believed::of(&seen.head) {
+            Err(why) => Answer::text(400, why),
+            Ok(believed) if !self.allows(asked, &believed) => {
+                Answer::text(403, format!("Forbidden request: {} ({})", seen.path(), seen.head.method()))
+            }
+            Ok(believed) => {
+                if needs_jruby(asked) {
+                    let work = if asked.what == "catalog" || asked.what == "compile" {
+                        *self.compile.lock().unwrap()
+                    } else {
+                        self.plan.other
+                    };
+                    work.take().await;
+                }
+                self.reply(seen, asked, &believed, body)
+            }
+        };
+        Some(answer.header("X-Puppet-Version", "8.10.0"))
+    }
+
+    fn wants_whole_body(&self, head: &Head) -> bool {
+        Asked::of(head.path()).what == "file_bucket_file"
+    }
+
+    fn record(&self) -> &Record {
+        &self.record
+    }
+
+    fn keeps_records(&self) -> bool {
+        self.plan.records
+    }
+
+    fn script(&self) -> &Script {
+        &self.script
+    }
+}

@@ -1,0 +1,107 @@
+//! TLS settings of the stand-ins: who shows what to whom, and who believes whom.
+
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls_pki_types::{CertificateDer, ServerName};
+
+use crate::ca::{DoorCa, PuppetCa};
+use crate::identity::Identity;
+
+/// Which versions a client offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Versions {
+    /// 1.2 and 1.3, as current agents.
+    #[default]
+    Both,
+    /// 1.2 alone, as agents with older OpenSSL.
+    Tls12,
+    /// 1.3 alone.
+    Tls13,
+}
+
+type VersionList = &'static [&'static SupportedProtocolVersion];
+static BOTH: VersionList = &[&version::TLS13, &version::TLS12];
+static TLS12: VersionList = &[&version::TLS12];
+static TLS13: VersionList = &[&version::TLS13];
+
+impl Versions {
+    fn list(self) -> VersionList {
+        match self {
+            Self::Both => BOTH,
+            Self::Tls12 => TLS12,
+            Self::Tls13 => TLS13,
+        }
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn store(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Arc<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate).expect("a CA certificate is an anchor");
+    }
+    Arc::new(roots)
+}
+
+/// A sealed compile master: shows its certificate, and demands one of the door's CA.
+#[must_use]
+pub fn sealed_master(identity: &Identity, door_ca: &DoorCa) -> Arc<ServerConfig> {
+    let roots = store([door_ca.authority().certificate()]);
+    let demand = WebPkiClientVerifier::builder_with_provider(roots, provider()).build().expect("one CA");
+    server(identity, demand)
+}
+
+/// The Master of Masters: `client-auth: want`. It believes its own CA, and the door's too, so that a certificate
+/// which should never come is recorded instead of ending the handshake.
+#[must_use]
+pub fn wanting(identity: &Identity, puppet_ca: &PuppetCa, door_ca: &DoorCa) -> Arc<ServerConfig> {
+    let mut certificates = puppet_ca.certificates();
+    certificates.push(door_ca.authority().certificate());
+    let want = WebPkiClientVerifier::builder_with_provider(store(certificates), provider());
+    server(identity, want.allow_unauthenticated().build().expect("CAs"))
+}
+
+fn server(
+    identity: &Identity,
+    verifier: Arc<dyn rustls::server::danger::ClientCertVerifier>,
+) -> Arc<ServerConfig> {
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(Versions::Both.list())
+        .expect("versions of this provider")
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![identity.certificate.clone()], identity.key())
+        .expect("a certificate and its key");
+    Arc::new(config)
+}
+
+/// A client that believes servers of the Puppet CA, with or without a certificate of its own.
+#[must_use]
+pub fn client(puppet_ca: &PuppetCa, identity: Option<&Identity>, versions: Versions) -> Arc<ClientConfig> {
+    let roots = store(puppet_ca.certificates());
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build().expect("CAs");
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions.list())
+        .expect("versions of this provider")
+        .with_webpki_verifier(verifier);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(own) => builder
+            .with_client_auth_cert(vec![own.certificate.clone()], own.key())
+            .expect("a certificate and its key"),
+    };
+    // Ruby's OpenSSL keeps no sessions between connections of a run; neither do we, so that each is verified.
+    config.resumption = rustls::client::Resumption::disabled();
+    Arc::new(config)
+}
+
+/// A name as TLS takes it.
+#[must_use]
+pub fn server_name(name: &str) -> ServerName<'static> {
+    ServerName::try_from(name.to_owned()).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
