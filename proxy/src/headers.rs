@@ -141,13 +141,16 @@ fn is_host(host: &[u8]) -> bool {
 
 /// Makes a client's head fit to be sent to a server: claims and connection headers out, the door's own in.
 ///
-/// `peer` is the address of the client, `id` the name of the request. Where a client sends none of what is removed
-/// beyond `Connection`, this allocates only if the map must grow.
-pub fn request(head: &mut request::Parts, stated: Stated<'_>, peer: &HeaderValue, id: HeaderValue) {
+/// `peer` is the address of the client, `id` the name of the request. Where a client sends nothing that is removed,
+/// this allocates only if the map must grow. Answers whether the client claimed an identity, which no agent does.
+pub fn request(head: &mut request::Parts, stated: Stated<'_>, peer: &HeaderValue, id: HeaderValue) -> bool {
     head.version = Version::HTTP_11;
     let headers = &mut head.headers;
+    let forged = headers.keys().any(|name| is_of(name, &IDENTITY));
     drop_named_by_connection(headers);
-    drop_where(headers, |name| belongs_to_the_connection(name) || is_claim(name));
+    drop_where(headers, |name| {
+        belongs_to_the_connection(name) || is_of(name, &IDENTITY) || is_of(name, &ORIGIN)
+    });
     let verify = match stated {
         Stated::Verified { dn, cert } => {
             headers.insert(X_CLIENT_DN, dn.clone());
@@ -159,6 +162,7 @@ pub fn request(head: &mut request::Parts, stated: Stated<'_>, peer: &HeaderValue
     headers.insert(X_CLIENT_VERIFY, verify);
     headers.insert(X_FORWARDED_FOR, peer.clone());
     headers.insert(X_REQUEST_ID, id);
+    forged
 }
 
 /// Makes a server's head fit to be sent to a client.
@@ -250,29 +254,26 @@ fn belongs_to_the_connection(name: &HeaderName) -> bool {
     }
 }
 
-/// Whether a header states something that only the door may state.
+/// How headers begin that say who asks. `X-SSL-*` and `SSL-Client-*` are what masters behind older web servers were
+/// told to believe.
+const IDENTITY: [&[u8]; 3] = [b"x-client-", b"ssl-client-", b"x-ssl-"];
+
+/// How headers begin that say where a request came from. No proxy stands before the door whose word it could take:
+/// that proxy would have ended the agents' TLS.
+const ORIGIN: [&[u8]; 4] = [b"x-forwarded-", b"forwarded", b"x-real-ip", b"x-request-id"];
+
+/// Whether some server would take a header for one that begins with a stem.
 ///
 /// Servers fold names: Rack and CGI read `X_Client_DN` as `X-Client-DN`, and write both as `HTTP_X_CLIENT_DN`, which
-/// is also how Puppet's own settings name them; so everything but letters and digits counts as a hyphen, and a
-/// leading `http-` counts for nothing. `X-SSL-*` and `SSL-Client-*` are what masters behind older web servers were
-/// told to believe. Addresses that a client names (`Forwarded`, `X-Forwarded-*`, `X-Real-IP`) go too: no proxy stands
-/// before the door whose word it could take, since that proxy would have ended the agents' TLS.
-fn is_claim(name: &HeaderName) -> bool {
-    const STEMS: [&[u8]; 7] = [
-        b"x-client-",
-        b"ssl-client-",
-        b"x-ssl-",
-        b"x-forwarded-",
-        b"forwarded",
-        b"x-real-ip",
-        b"x-request-id",
-    ];
+/// is also how Puppet's own settings name them. So everything but letters and digits counts as a hyphen, and a
+/// leading `http-` counts for nothing.
+fn is_of(name: &HeaderName, stems: &[&[u8]]) -> bool {
     let name = name.as_str().as_bytes();
     let name = match name.split_at_checked(5) {
         Some((first, rest)) if begins(first, b"http-") => rest,
         _ => name,
     };
-    STEMS.iter().any(|stem| begins(name, stem))
+    stems.iter().any(|stem| begins(name, stem))
 }
 
 /// `HeaderName` is in lower case already.

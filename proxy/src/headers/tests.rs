@@ -91,6 +91,20 @@ fn no_spelling_of_a_claim_passes() {
 }
 
 #[test]
+fn a_claimed_identity_is_told_apart_from_other_claims() {
+    let forged = |name| {
+        let mut head = head(&[("host", "puppet"), (name, "x")]);
+        request(&mut head, VERIFIED, &DN, DN.clone())
+    };
+    for name in ["X-Client-DN", "x_client_verify", "HTTP_X_CLIENT_CERT", "SSL_CLIENT_S_DN", "X-SSL-Subject"] {
+        assert!(forged(name), "{name}");
+    }
+    for name in ["X-Forwarded-For", "X-Request-Id", "X-Puppet-Version", "X-Clients"] {
+        assert!(!forged(name), "{name}");
+    }
+}
+
+#[test]
 fn headers_that_agents_send_pass() {
     let lines = [
         ("host", "puppet:8140"),
