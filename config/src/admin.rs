@@ -1,1 +1,226 @@
-//! admin
+//! What the admin doors answer and what they are asked: JSON on the wire, the same types at both ends.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `GET /ready` | | [`Ready`], 200 or 503 |
+//! | `GET /v1/roster` | | [`RosterView`] |
+//! | `GET /v1/masters` | | [`MastersView`] |
+//! | `POST /v1/roster/admit` | [`Admit`] | [`RosterView`] |
+//! | `POST /v1/roster/drain`, `/undrain` | [`Move`] | [`RosterView`] |
+//! | `POST /v1/roster/retire` | [`Retire`] | [`RosterView`] |
+//!
+//! Anything refused is a [`Refusal`]. Answers may gain fields, so readers ignore those they do not know; requests
+//! with an unknown field are refused, since a mistyped `generation` would otherwise be a change without its guard.
+#![deny(clippy::disallowed_methods)]
+
+use serde::{Deserialize, Serialize};
+
+use crate::certname::Certname;
+use crate::master::{JETTY_HEADER_LIMIT, Kind, Master, Standing};
+use crate::proxy::PUPPET_PORT;
+use crate::roster::Roster;
+
+/// Whether agents should be sent to this door.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// True while a request that compiles would find a master.
+    pub ready: bool,
+    /// Each reason why not, as a sentence with what to do; empty when ready.
+    pub why: Vec<String>,
+}
+
+/// The roster in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RosterView {
+    /// Counts up by one with every change; a change may name it, to be refused if somebody was faster.
+    pub generation: u64,
+    /// In the order they were admitted.
+    pub masters: Vec<RosterEntry>,
+}
+
+/// One master as the roster has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RosterEntry {
+    /// The name its certificate must carry.
+    pub certname: Certname,
+    /// `host:port` to connect to.
+    pub address: String,
+    /// How it is protected.
+    pub kind: Kind,
+    /// Whether it takes new requests.
+    pub standing: Standing,
+    /// The most bytes of request head that it reads.
+    pub header_limit: usize,
+}
+
+impl From<&Master> for RosterEntry {
+    fn from(master: &Master) -> Self {
+        let Master { certname, address, kind, standing, header_limit } = master.clone();
+        Self { certname, address, kind, standing, header_limit }
+    }
+}
+
+impl From<&Roster> for RosterView {
+    fn from(roster: &Roster) -> Self {
+        let masters = roster.masters.iter().map(RosterEntry::from).collect();
+        Self { generation: roster.generation, masters }
+    }
+}
+
+/// Every master on the roster as the door sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MastersView {
+    /// The roster's.
+    pub generation: u64,
+    /// In the roster's order.
+    pub masters: Vec<MasterView>,
+}
+
+/// One master as the door sees it now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MasterView {
+    /// The name its certificate must carry.
+    pub certname: Certname,
+    /// `host:port` to connect to.
+    pub address: String,
+    /// Whether the roster lets it take new requests.
+    pub standing: Standing,
+    /// What its health checks say.
+    pub fit: Fit,
+    /// Why it is unfit, in words; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Requests that this door has at it now.
+    pub in_flight: u32,
+}
+
+/// What a master's health checks say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// It answers that it is running.
+    Fit,
+    /// It does not.
+    Unfit,
+    /// Nobody knows yet.
+    Unknown,
+}
+
+impl Fit {
+    /// The word for it on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fit => "fit",
+            Self::Unfit => "unfit",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Put a master on the roster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admit {
+    /// The name its certificate must carry.
+    pub certname: Certname,
+    /// `host:port` to connect to; absent, its certname on Puppet's port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The most bytes of request head that it reads; absent, Jetty's own limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header_limit: Option<usize>,
+    /// The generation that the asker looked at; absent, the roster is taken as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+}
+
+impl Admit {
+    /// The master that is to be admitted.
+    #[must_use]
+    pub fn master(&self) -> Master {
+        Master {
+            certname: self.certname.clone(),
+            address: self.address.clone().unwrap_or_else(|| format!("{}:{PUPPET_PORT}", self.certname)),
+            kind: Kind::Sealed,
+            standing: Standing::Admitted,
+            header_limit: self.header_limit.unwrap_or(JETTY_HEADER_LIMIT),
+        }
+    }
+}
+
+/// Drain a master, or let it take requests again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Move {
+    /// Which one.
+    pub certname: Certname,
+    /// The generation that the asker looked at; absent, the roster is taken as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+}
+
+/// Take a master off the roster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retire {
+    /// Which one.
+    pub certname: Certname,
+    /// Also one that still takes requests; what it is doing is cut off.
+    #[serde(default)]
+    pub force: bool,
+    /// The generation that the asker looked at; absent, the roster is taken as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+}
+
+/// Why something that was asked for was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What is wrong, in words.
+    pub error: String,
+    /// What was expected, or what to do.
+    pub hint: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_roster_looks_like_this_on_the_wire() {
+        let admit: Admit = serde_json::from_str(r#"{"certname":"compile1.example.com"}"#).unwrap();
+        let roster = Roster::default().admit(admit.master(), None).unwrap();
+        assert_eq!(
+            serde_json::to_string(&RosterView::from(&roster)).unwrap(),
+            r#"{"generation":1,"masters":[{"certname":"compile1.example.com","address":"compile1.example.com:8140","kind":"sealed","standing":"admitted","header_limit":8192}]}"#
+        );
+    }
+
+    #[test]
+    fn a_mistyped_field_of_a_change_is_refused_and_a_new_field_of_an_answer_is_not() {
+        let typed = r#"{"certname":"a","generatoin":3}"#;
+        assert!(serde_json::from_str::<Admit>(typed).is_err());
+        assert!(serde_json::from_str::<Move>(typed).is_err());
+        assert!(serde_json::from_str::<Retire>(typed).is_err());
+        assert!(serde_json::from_str::<Ready>(r#"{"ready":true,"why":[],"since":1}"#).is_ok());
+    }
+
+    #[test]
+    fn a_master_is_told_without_what_is_not_known() {
+        let view = MasterView {
+            certname: Certname::parse_host("compile1").unwrap(),
+            address: "compile1:8140".into(),
+            standing: Standing::Draining,
+            fit: Fit::Unknown,
+            why: None,
+            in_flight: 3,
+        };
+        let text = r#"{"certname":"compile1","address":"compile1:8140","standing":"draining","fit":"unknown","in_flight":3}"#;
+        assert_eq!(serde_json::to_string(&view).unwrap(), text);
+        assert_eq!(serde_json::from_str::<MasterView>(text).unwrap(), view);
+        for fit in [Fit::Fit, Fit::Unfit, Fit::Unknown] {
+            assert_eq!(serde_json::to_value(fit).unwrap(), fit.name());
+        }
+    }
+}
