@@ -1,0 +1,147 @@
+//! The door itself, as an operator runs it: a settings file, `stagedoor run`, and `stagedoor roster admit` for each
+//! compile master. The binary is the one this workspace builds, or the one STAGEDOOR_BIN names.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::door_ca::DoorCa;
+use crate::machine::{DOOR, MASTERS, MOM, PORT, copy, make_folder, write};
+use crate::master::HEADER_LIMIT;
+use crate::mom::Mom;
+use crate::patience::{until, when};
+use crate::process::Process;
+use crate::program::{run, succeed};
+
+pub(crate) const ADMIN_PORT: u16 = 9140;
+
+#[derive(Debug)]
+pub(crate) struct Door {
+    root: PathBuf,
+}
+
+impl Door {
+    pub(crate) fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// Starts the door and admits both masters, as an operator does.
+    pub(crate) fn start(&self, mom: &Mom) -> Result<()> {
+        let program = program()?;
+        let folder = self.folder();
+        make_folder(&folder)?;
+        let own = mom.issued(DOOR.name);
+        copy(&own.certificate, &folder.join("door.pem"))?;
+        copy(&own.key, &folder.join("door.key"))?;
+        write(&self.settings(), &self.settings_text(mom))?;
+        succeed(Command::new(&program).args(["check", "--config"]).arg(self.settings()))
+            .context("the door refuses its settings")?;
+        let mut door = Command::new(&program);
+        door.args(["run", "--config"]).arg(self.settings()).current_dir(&folder);
+        self.process().start(&mut door, None)?;
+        let limit = Duration::from_secs(20);
+        until("the door lives", limit, || self.answers("/live"))?;
+        for master in &MASTERS {
+            let header_limit = HEADER_LIMIT.to_string();
+            let mut admit = Command::new(&program);
+            admit.args(["roster", "admit", master.name, "--header-limit", &header_limit, "--config"]);
+            succeed(admit.arg(self.settings()))?;
+        }
+        until("the door is ready", limit, || self.answers("/ready"))?;
+        Ok(())
+    }
+
+    /// An error when the door has ended.
+    pub(crate) fn must_be_alive(&self) -> Result<()> {
+        if self.process().is_running() {
+            return Ok(());
+        }
+        bail!("the door has ended: see {}", self.process().output().display())
+    }
+
+    fn process(&self) -> Process {
+        Process::named(&self.root, "door")
+    }
+
+    fn answers(&self, path: &str) -> Result<Option<()>> {
+        self.must_be_alive()?;
+        Ok(when(run(Command::new("curl").args(["--silent", "--fail", &admin(path)]))?.code == 0))
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.root.join("door")
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.folder().join("proxy.toml")
+    }
+
+    /// The CA's own files, watched where the CA writes them; everything else as an operator would set it.
+    fn settings_text(&self, mom: &Mom) -> String {
+        let door_ca = DoorCa::at(&self.root).door();
+        let at = self.folder();
+        let at = at.display();
+        format!(
+            r#"[[listen]]
+address = "{address}:{PORT}"
+mode = "end-tls"
+
+[[certificate]]
+certificate = "{at}/door.pem"
+key = "{at}/door.key"
+
+[puppet_ca]
+bundle = "{bundle}"
+crl = "{crl}"
+
+[mom]
+certname = "{mom}"
+
+[masters]
+certificate = "{client_certificate}"
+key = "{client_key}"
+
+[roster]
+file = "{at}/roster.toml"
+
+[admin]
+http = "{address}:{ADMIN_PORT}"
+unix = "{at}/admin.sock"
+
+[access_log]
+file = "{at}/access.log"
+"#,
+            address = DOOR.address,
+            bundle = mom.ca_file().display(),
+            crl = mom.crl_file().display(),
+            mom = MOM.name,
+            client_certificate = door_ca.certificate.display(),
+            client_key = door_ca.key.display(),
+        )
+    }
+}
+
+fn admin(path: &str) -> String {
+    format!("http://{}:{ADMIN_PORT}{path}", DOOR.address)
+}
+
+/// The door's binary: built as it is shipped, unless STAGEDOOR_BIN names one.
+pub(crate) fn program() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os("STAGEDOOR_BIN") {
+        return Ok(PathBuf::from(given));
+    }
+    let messages = succeed(
+        Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--release", "--package", "stagedoor", "--message-format", "json"])
+            .current_dir(env!("CARGO_MANIFEST_DIR")),
+    )
+    .context("the door does not build")?;
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| message.get("executable").and_then(|path| path.as_str()).map(PathBuf::from))
+        .find(|path| path.ends_with("stagedoor"))
+        .context("cargo built stagedoor and named no binary")
+}

@@ -1,0 +1,49 @@
+//! Programs that run to their end: what they said, and an error with all of it when they failed.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// How a program ended and what it wrote.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its exit code; -1 when a signal ended it.
+    pub(crate) code: i32,
+    pub(crate) output: String,
+    pub(crate) errors: String,
+}
+
+impl Ended {
+    /// Everything it wrote, for a message to a person.
+    pub(crate) fn said(&self) -> String {
+        format!("{}{}", self.output, self.errors)
+    }
+}
+
+pub(crate) fn run(command: &mut Command) -> Result<Ended> {
+    let written = line_of(command);
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run: {written}"))?;
+    Ok(Ended {
+        code: output.status.code().unwrap_or(-1),
+        output: String::from_utf8_lossy(&output.stdout).into_owned(),
+        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// Runs a program that has to succeed, and gives what it wrote on its standard output.
+pub(crate) fn succeed(command: &mut Command) -> Result<String> {
+    let ended = run(command)?;
+    if ended.code != 0 {
+        bail!("exit {} from: {}\n{}", ended.code, line_of(command), ended.said());
+    }
+    Ok(ended.output)
+}
+
+fn line_of(command: &Command) -> String {
+    let mut line = command.get_program().to_string_lossy().into_owned();
+    for argument in command.get_args() {
+        line.push(' ');
+        line.push_str(&argument.to_string_lossy());
+    }
+    line
+}

@@ -1,0 +1,129 @@
+//! The promises, one a scenario: what an operator may rely on, with real programs at both ends.
+
+mod bootstrap;
+mod failover;
+mod identity;
+mod paths;
+mod revocation;
+mod trusted_facts;
+
+use anyhow::Result;
+
+use crate::access_log::{Entry, Mark};
+use crate::lab::{Clock, Lab};
+
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) promise: &'static str,
+    play: fn(&Lab) -> Result<()>,
+}
+
+pub(crate) const ALL: [Scenario; 9] = [
+    Scenario {
+        name: "a_new_agent_bootstraps_and_compiles_through_the_door",
+        promise: "An agent pointed only at the balancer gets CA, CRL and certificate from the MoM and catalogs from compile masters.",
+        play: bootstrap::a_new_agent_bootstraps_and_compiles_through_the_door,
+    },
+    Scenario {
+        name: "a_trusted_fact_decides_the_catalog",
+        promise: "An extension of the agent's certificate arrives at the compile master and picks the role; the legacy address works too.",
+        play: trusted_facts::a_trusted_fact_decides_the_catalog,
+    },
+    Scenario {
+        name: "half_a_megabyte_of_facts_and_three_of_report_pass",
+        promise: "Long facts and a long report arrive whole in PuppetDB.",
+        play: trusted_facts::half_a_megabyte_of_facts_and_three_of_report_pass,
+    },
+    Scenario {
+        name: "a_revoked_agent_is_refused_at_once",
+        promise: "An agent revoked on the MoM is refused on new connections and on the one it holds open.",
+        play: revocation::a_revoked_agent_is_refused_at_once,
+    },
+    Scenario {
+        name: "forged_identity_headers_change_nothing",
+        promise: "Whatever X-Client-* headers a client sends, it is who its certificate says, or nobody.",
+        play: identity::forged_identity_headers_change_nothing,
+    },
+    Scenario {
+        name: "a_master_answers_nobody_but_the_door",
+        promise: "A connection past the door gets no byte of an answer from a compile master.",
+        play: identity::a_master_answers_nobody_but_the_door,
+    },
+    Scenario {
+        name: "ambiguous_paths_reach_nobody",
+        promise: "A path that two servers could read in two ways is refused with 400 and reaches neither.",
+        play: paths::ambiguous_paths_reach_nobody,
+    },
+    Scenario {
+        name: "ca_administration_is_not_reached_through_the_door",
+        promise: "Signing, revoking and cleaning are refused with 403, and so is the admin API.",
+        play: paths::ca_administration_is_not_reached_through_the_door,
+    },
+    Scenario {
+        name: "a_killed_master_costs_only_what_it_had",
+        promise: "A compile master killed in the middle of forty runs costs the requests it had; back again, it takes traffic by itself.",
+        play: failover::a_killed_master_costs_only_what_it_had,
+    },
+];
+
+/// Plays the scenarios and says how each ended; gives how many passed and how many failed.
+pub(crate) fn play(lab: &Lab, scenarios: &[&Scenario]) -> (usize, usize) {
+    let mut passed = 0;
+    for scenario in scenarios {
+        println!("\n{}\n  {}", scenario.name, scenario.promise);
+        let clock = Clock::start();
+        match lab.heal().and_then(|()| (scenario.play)(lab)) {
+            Ok(()) => {
+                passed += 1;
+                println!("  passed in {} minutes", clock.minutes());
+            }
+            Err(error) => println!("  FAILED after {} minutes: {error:#}", clock.minutes()),
+        }
+    }
+    (passed, scenarios.len() - passed)
+}
+
+/// What a scenario saw, for people.
+pub(crate) fn saw(what: &str) {
+    println!("  - {what}");
+}
+
+/// What reached the MoM and each compile master while a scenario played.
+pub(crate) struct Watch {
+    mom: Mark,
+    masters: [Mark; 2],
+}
+
+/// What the servers themselves logged.
+pub(crate) struct Reached {
+    pub(crate) mom: Vec<Entry>,
+    pub(crate) masters: [Vec<Entry>; 2],
+}
+
+impl Watch {
+    pub(crate) fn begin(lab: &Lab) -> Result<Self> {
+        let [first, second] = lab.masters();
+        Ok(Self {
+            mom: lab.mom().access_log().mark()?,
+            masters: [first.access_log().mark()?, second.access_log().mark()?],
+        })
+    }
+
+    /// Everything since, complete: each server has logged a request of the lab's own after it.
+    pub(crate) fn end(&self, lab: &Lab) -> Result<Reached> {
+        let (mom, [first, second]) = (lab.mom(), lab.masters());
+        Ok(Reached {
+            mom: mom.access_log().settle(self.mom, |mark| mom.leave_mark(mark))?,
+            masters: [
+                first.access_log().settle(self.masters[0], |mark| first.leave_mark(mark))?,
+                second.access_log().settle(self.masters[1], |mark| second.leave_mark(mark))?,
+            ],
+        })
+    }
+}
+
+impl Reached {
+    pub(crate) fn at_masters(&self) -> impl Iterator<Item = &Entry> {
+        self.masters.iter().flatten()
+    }
+}
