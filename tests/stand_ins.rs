@@ -193,3 +193,11 @@ async fn a_file_streams_and_every_byte_is_looked_at() {
     let got = session.get("/puppet/v3/file_bucket_file/sha256/aa").await.unwrap();
     assert_eq!(got.body(), "old motd");
 }
+
+#[tokio::test]
+async fn the_papers_of_a_door_are_settings_that_it_reads() {
+    let site = harness::fleet::Site::with_masters(2);
+    let text = site.papers.settings();
+    let settings = stagedoor_config::proxy::Settings::parse("proxy.toml".as_ref(), &text);
+    assert!(settings.is_ok(), "{settings:#?}\n{text}");
+}

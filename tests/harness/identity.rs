@@ -228,7 +228,6 @@ impl Identity {
     }
 
     /// Writes `STEM.pem` and `STEM.key` into a folder and says where they are.
-    #[must_use]
     pub fn write(&self, folder: &Path, stem: &str) -> (PathBuf, PathBuf) {
         let (certificate, key) = (folder.join(format!("{stem}.pem")), folder.join(format!("{stem}.key")));
         fs::write(&certificate, &self.certificate_pem)

@@ -26,6 +26,8 @@ pub mod agent;
 pub mod answer;
 pub mod ca;
 pub mod csr;
+pub mod door;
+pub mod fleet;
 pub mod http1;
 pub mod identity;
 pub mod listening;

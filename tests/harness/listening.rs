@@ -33,6 +33,13 @@ pub fn own_address() -> IpAddr {
     IpAddr::V4(Ipv4Addr::from(0x7f40_0000 | low))
 }
 
+/// A port of an address that nobody has; nobody takes it meanwhile, when the address is [`own_address`].
+#[must_use]
+pub fn free_address(host: IpAddr) -> SocketAddr {
+    let probe = std::net::TcpListener::bind((host, 0)).expect("a free port");
+    probe.local_addr().expect("a bound socket has an address")
+}
+
 /// What has happened to a listener.
 #[derive(Debug, Default)]
 pub struct Counts {
