@@ -14,6 +14,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, VerifiedPath};
@@ -32,6 +33,7 @@ mod signed;
 #[cfg(test)]
 mod tests;
 mod untrusted;
+mod verdicts;
 mod verifier;
 
 pub use authority::Authority;
@@ -71,7 +73,7 @@ pub struct Trust {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
     // Leaf first: each certificate on the path below the anchor, by its issuer's key.
-    path: Box<[(KeyHash, Serial)]>,
+    path: Arc<[(KeyHash, Serial)]>,
     not_after: UnixTime,
     certname: Option<Certname>,
     anchors_hash: [u8; 32],
@@ -274,7 +276,7 @@ impl Trust {
         for (at, (issuer, serial)) in links.iter().enumerate() {
             self.look_up(at, issuer, serial)?;
         }
-        Ok((links.into_boxed_slice(), ends))
+        Ok((links.into(), ends))
     }
 
     fn look_up(&self, at: usize, issuer: &KeyHash, serial: &Serial) -> Result<(), Refused> {
@@ -292,7 +294,7 @@ impl Trust {
 }
 
 /// A path's links, leaf first, and the earliest notAfter of the CAs on it.
-type Walked = (Box<[(KeyHash, Serial)]>, UnixTime);
+type Walked = (Arc<[(KeyHash, Serial)]>, UnixTime);
 
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,3 +15,4 @@ pub mod answer;
 pub mod headers;
 pub mod observe;
 pub mod route;
+pub mod tls;

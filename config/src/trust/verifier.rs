@@ -16,7 +16,9 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::der::asn1::ObjectIdentifier;
 
+use super::verdicts::Verdicts;
 use super::{Judged, Refused, Side, Trust};
+use crate::revocation::sha256;
 
 const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 
@@ -25,6 +27,7 @@ const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.
 #[derive(Debug)]
 pub struct AgentVerifier {
     trust: Arc<Trust>,
+    verdicts: Verdicts,
     hints: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -40,7 +43,37 @@ impl AgentVerifier {
                 hints.push(subject);
             }
         }
-        Self { trust, hints, algorithms: aws_lc_rs::default_provider().signature_verification_algorithms }
+        Self {
+            trust,
+            verdicts: Verdicts::default(),
+            hints,
+            algorithms: aws_lc_rs::default_provider().signature_verification_algorithms,
+        }
+    }
+
+    /// The verdict on a client's certificate: a lookup where the handshake asked a moment ago.
+    ///
+    /// # Errors
+    /// Says why the certificate is not believed.
+    pub fn judged(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Judged, Refused> {
+        let certificate = sha256(leaf);
+        if let Some(judged) = self.verdicts.get(&certificate) {
+            return self.trust.still_good(&judged, now).map(|()| judged);
+        }
+        let judged = self.trust.judge(leaf, intermediates, now, Side::Agent)?;
+        self.verdicts.put(certificate, judged.clone());
+        Ok(judged)
+    }
+
+    /// The bundle and lists it judges by.
+    #[must_use]
+    pub fn trust(&self) -> &Arc<Trust> {
+        &self.trust
     }
 }
 
@@ -63,7 +96,7 @@ impl ClientCertVerifier for AgentVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match self.trust.judge(end_entity, intermediates, now, Side::Agent) {
+        match self.judged(end_entity, intermediates, now) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(refused) => Err(refused.into_tls()),
         }

@@ -200,3 +200,17 @@ fn a_judgement_costs_about_one_signature() {
     time("judge", &|| drop(agent(&trust, &leaf).unwrap()));
     time("still_good", &|| trust.still_good(&judged, NOW).unwrap());
 }
+
+#[test]
+fn a_verdict_that_is_kept_ends_with_the_certificate() {
+    let (_, middle, trust) = pair();
+    let verifier = AgentVerifier::new(Arc::new(trust));
+    let leaf = middle.leaf("web01", 5);
+    let judged = verifier.judged(&leaf, &[], NOW).unwrap();
+    assert_eq!(verifier.judged(&leaf, &[], NOW).unwrap(), judged);
+    let later = UnixTime::since_unix_epoch(Duration::from_secs(judged.not_after().as_secs() + 1));
+    assert_eq!(verifier.judged(&leaf, &[], later).unwrap_err().label(), "expired");
+    let mut bent = leaf.to_vec();
+    *bent.last_mut().unwrap() ^= 1;
+    assert_eq!(verifier.judged(&CertificateDer::from(bent), &[], NOW).unwrap_err().label(), "bad_signature");
+}
