@@ -11,6 +11,7 @@
 //! beside it: probe ─► health ─► pool    resolve ─► pool    files watched, settings reloaded ─► one swap    admin ◄─ operator
 //! ```
 
+pub mod admin;
 pub mod answer;
 pub mod headers;
 pub mod observe;

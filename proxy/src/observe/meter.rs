@@ -168,7 +168,7 @@ pub struct Tally {
 }
 
 /// More words than any tally of the door has; what would come after is counted as `other`.
-const TALLY: usize = 48;
+const TALLY: usize = 64;
 
 impl Tally {
     /// These words at zero.

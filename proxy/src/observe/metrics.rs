@@ -23,7 +23,7 @@ pub struct Metrics {
     pub(super) request_seconds: [Histogram; CLASSES],
     pub(super) request_bytes: [Counter; CLASSES],
     pub(super) response_bytes: [Counter; CLASSES],
-    pub(super) failures: Tally,
+    pub(super) failures: [Tally; CLASSES],
     pub(super) masters: Mutex<BTreeMap<Certname, Arc<MasterMetrics>>>,
 
     /// Agent connections open now; raised by `Held::one`.
@@ -166,7 +166,7 @@ impl Metrics {
             request_seconds: std::array::from_fn(|_| Histogram::new(&REQUEST)),
             request_bytes: Default::default(),
             response_bytes: Default::default(),
-            failures: Tally::of(&[]),
+            failures: std::array::from_fn(|_| Tally::of(&[])),
             masters: Mutex::default(),
             connections_open: Gauge::default(),
             connections: Counter::default(),
@@ -243,8 +243,8 @@ impl Metrics {
                 counter.add(bytes);
             }
         }
-        if let Some(reason) = record.reason {
-            self.failures.count(reason);
+        if let (Some(reason), Some(tally)) = (record.reason, self.failures.get(class)) {
+            tally.count(reason);
         }
         if let Asked::Master(master) = &record.asked {
             master.request(record);

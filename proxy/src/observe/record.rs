@@ -14,6 +14,7 @@ use stagedoor_config::class::Class;
 
 use super::metrics::MasterMetrics;
 use super::request_id::RequestId;
+use crate::answer::{Refusal, Side};
 
 /// The longest path that an access line shows; a longer one ends in `…`.
 pub const PATH: usize = 1024;
@@ -90,6 +91,13 @@ impl Record {
             phases: Phases::default(),
         }
     }
+
+    /// The door answers in its own name, and this is why.
+    pub fn refused(&mut self, why: Refusal) {
+        self.status = why.status().as_u16();
+        self.outcome = if why.side() == Side::Agent { Outcome::Refused } else { Outcome::Failed };
+        self.reason = Some(why.label());
+    }
 }
 
 /// Who was asked for the answer.
@@ -127,7 +135,7 @@ pub enum Outcome {
     Own,
     /// The door refused it: the request broke a rule.
     Refused,
-    /// The door answered for a destination that could not.
+    /// The door answered for a destination that could not, or at a bound of its own.
     Failed,
     /// The answer had begun and could not be finished.
     Broken,
@@ -243,6 +251,22 @@ mod tests {
     fn outcomes_and_versions_stand_at_their_index() {
         assert!(Outcome::ALL.iter().enumerate().all(|(i, o)| o.index() == i));
         assert!(TlsVersion::ALL.iter().enumerate().all(|(i, v)| v.index() == i));
+    }
+
+    #[test]
+    fn an_agents_mistake_is_a_refusal_and_anybody_elses_a_failure() {
+        let ids = super::super::request_id::RequestIds::from(0);
+        let peer = "192.0.2.7:1".parse().unwrap();
+        let mut record =
+            Record::begin(SystemTime::UNIX_EPOCH, ids.next(), peer, TlsVersion::Tls12, &Method::GET, "//x");
+        assert_eq!((record.status, record.outcome), (0, Outcome::Left), "until something is known");
+        record.refused(Refusal::Path);
+        assert_eq!((record.status, record.outcome, record.reason), (400, Outcome::Refused, Some("bad_path")));
+        record.refused(Refusal::RosterEmpty);
+        assert_eq!(
+            (record.status, record.outcome, record.reason),
+            (503, Outcome::Failed, Some("roster_empty"))
+        );
     }
 
     #[test]

@@ -66,8 +66,12 @@ fn requests(page: &mut Page<'_>, m: &Metrics) -> fmt::Result {
             family.count([("class", class), ("outcome", outcome.name())], counter.get())?;
         }
     }
-    let help = "Requests that did not end well, by why";
-    page.tally("request_failures", help, &m.failures)?;
+    let mut family = page.counter("request_failures", "Requests that did not end well, by why", None)?;
+    for (class, tally) in classes().zip(&m.failures) {
+        for (reason, count) in tally.read() {
+            family.count([("class", class), ("reason", reason)], count)?;
+        }
+    }
     let mut family =
         page.histogram("request", "From the head of a request to the last byte of its answer")?;
     for (class, histogram) in classes().zip(&m.request_seconds) {

@@ -7,6 +7,7 @@ use stagedoor_config::class::Class;
 use super::metrics::Expiry;
 use super::record::{Asked, Outcome, Phases, TlsVersion};
 use super::*;
+use crate::answer::Refusal;
 
 /// Every label that a series of the door may carry.
 const LABELS: [&str; 9] =
@@ -91,7 +92,8 @@ fn the_scrape_is_openmetrics_with_bounded_labels_and_one_home_for_each_family() 
     let observe = Observe::new(1);
     let master = observe.master(&certname("compile1.example.com"));
     observe.request(catalog(&observe, &master));
-    let failed = Record { reason: Some("no_master"), outcome: Outcome::Failed, ..record(&observe, "/x") };
+    let mut failed = record(&observe, "/x");
+    failed.refused(Refusal::NoMasterFit);
     observe.request(failed);
     let m = observe.metrics();
     m.handshake(TlsVersion::Tls12, Duration::from_millis(4));
@@ -104,7 +106,7 @@ fn the_scrape_is_openmetrics_with_bounded_labels_and_one_home_for_each_family() 
         ("stagedoor_requests_total{class=\"catalog\",outcome=\"answered\"}", 1.0),
         ("stagedoor_requests_total{class=\"none\",outcome=\"failed\"}", 1.0),
         ("stagedoor_requests_total{class=\"ca\",outcome=\"refused\"}", 0.0),
-        ("stagedoor_request_failures_total{reason=\"no_master\"}", 1.0),
+        ("stagedoor_request_failures_total{class=\"none\",reason=\"no_master_fit\"}", 1.0),
         ("stagedoor_request_seconds_count{class=\"catalog\"}", 1.0),
         ("stagedoor_request_seconds_sum{class=\"catalog\"}", 9.0),
         ("stagedoor_request_bytes_total{class=\"catalog\"}", 500_000.0),

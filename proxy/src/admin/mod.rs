@@ -1,0 +1,215 @@
+//! The admin doors: what the door says about itself, and what operators may tell it.
+//!
+//! One router, two doors. `admin.http` is read-only: it has no way to tell who asks, so nothing can be changed
+//! through it, and it answers only to requests that were meant for it ([`host`]). `admin.unix` also takes changes of
+//! the roster; the mode of its file decides who may.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `GET /live` | 200 while the process can answer at all |
+//! | `GET /ready` | 200, or 503 with why agents should be sent elsewhere |
+//! | `GET /metrics` | OpenMetrics |
+//! | `GET /v1/roster` | the roster in force |
+//! | `GET /v1/masters` | each master as the door sees it |
+//! | `POST /v1/roster/{admit,drain,undrain,retire}` | the roster after the change, on `admin.unix` alone |
+//!
+//! It runs beside the threads that serve agents, never on them, and knows the running door by [`Inside`] alone.
+
+mod host;
+mod listen;
+mod read;
+mod write;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::error_handling::HandleErrorLayer;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::{BoxError, Json, Router};
+use stagedoor_config::admin::{MastersView, Refusal};
+use stagedoor_config::proxy::Admin;
+use stagedoor_config::roster::{Roster, RosterRefusal};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
+
+use listen::Limits;
+pub use listen::NotOpened;
+
+use crate::observe::Observe;
+
+/// A change of the roster is a certname and a few words.
+const BODY: usize = 64 * 1024;
+/// Requests answered at once by one door; each takes milliseconds, so more are a flood and are told so.
+const AT_ONCE: usize = 16;
+/// For one answer, the reading of its body included.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What the admin doors ask of the running door.
+pub trait Inside: Send + Sync + 'static {
+    /// Whether agents should be sent here.
+    ///
+    /// # Errors
+    /// Each reason why not, as a sentence with what to do.
+    fn ready(&self) -> Result<(), Vec<String>>;
+
+    /// The roster in force.
+    fn roster(&self) -> Arc<Roster>;
+
+    /// Each master of the roster in force as the door sees it, in the roster's order.
+    fn masters(&self) -> MastersView;
+
+    /// Puts what `change` makes of the roster into the file and into force, one change at a time. May block.
+    ///
+    /// # Errors
+    /// `change` refused, or the file could not be written; the roster in force is the one before.
+    fn change(&self, change: &Change) -> Result<Arc<Roster>, NotChanged>;
+}
+
+/// A change: the roster after it, from the roster before it.
+pub type Change = dyn Fn(&Roster) -> Result<Roster, RosterRefusal> + Send + Sync;
+
+/// Why the roster is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum NotChanged {
+    /// The change does not fit the roster.
+    #[error(transparent)]
+    Refused(#[from] RosterRefusal),
+    /// The file could not be replaced.
+    #[error("write the roster {}: expected a folder in which the door may replace the file; nothing was changed", file.display())]
+    Unwritten {
+        /// The roster's file.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// The admin doors while they are open.
+#[derive(Debug)]
+pub struct Open {
+    /// Where `admin.http` listens; none when it is off.
+    pub http: Option<SocketAddr>,
+    /// Where `admin.unix` listens; none when it is off.
+    pub unix: Option<PathBuf>,
+    tasks: TaskTracker,
+}
+
+impl Open {
+    /// Returns when the shutdown has been asked for and every connection has ended, which takes a bounded time.
+    pub async fn closed(self) {
+        self.tasks.wait().await;
+    }
+}
+
+/// Opens the admin doors that the settings name, on this runtime, until `shutdown`.
+///
+/// # Errors
+/// One of them cannot be opened; then none is.
+pub async fn serve(
+    settings: &Admin,
+    inside: Arc<dyn Inside>,
+    observe: Arc<Observe>,
+    shutdown: CancellationToken,
+) -> Result<Open, NotOpened> {
+    serve_within(Limits::ADMIN, settings, inside, observe, shutdown).await
+}
+
+async fn serve_within(
+    limits: Limits,
+    settings: &Admin,
+    inside: Arc<dyn Inside>,
+    observe: Arc<Observe>,
+    shutdown: CancellationToken,
+) -> Result<Open, NotOpened> {
+    let http = match settings.http {
+        Some(address) => {
+            let listener = listen::http(address).await?;
+            let bound = listener.local_addr().map_err(|e| NotOpened::Http(address, e))?;
+            Some((listener, bound))
+        }
+        None => None,
+    };
+    let unix =
+        settings.unix.as_deref().map(|path| listen::unix(path).map(|l| (l, path.to_owned()))).transpose()?;
+
+    let tasks = TaskTracker::new();
+    let door = Door { inside, observe, changing: Arc::new(Semaphore::new(1)) };
+    let mut open = Open { http: None, unix: None, tasks: tasks.clone() };
+    if let Some((listener, bound)) = http {
+        let router = bounded(read::routes().merge(write::elsewhere()).with_state(door.clone()))
+            .layer(from_fn_with_state(bound, only_for_this_door));
+        listen::open(listener, router, limits, shutdown.clone(), &tasks);
+        open.http = Some(bound);
+    }
+    if let Some((listener, path)) = unix {
+        let router = bounded(read::routes().merge(write::routes()).with_state(door));
+        listen::open(listener, router, limits, shutdown, &tasks);
+        open.unix = Some(path);
+    }
+    tasks.close();
+    Ok(open)
+}
+
+/// What every route can reach.
+#[derive(Clone)]
+struct Door {
+    inside: Arc<dyn Inside>,
+    observe: Arc<Observe>,
+    /// Held by a change until it is done, even when its asker has been told to wait no longer: a disk that hangs
+    /// costs one thread, not one for each time somebody asks.
+    changing: Arc<Semaphore>,
+}
+
+fn bounded(router: Router) -> Router {
+    router.layer(DefaultBodyLimit::max(BODY)).layer(
+        ServiceBuilder::new()
+            .layer(HandleErrorLayer::new(async |error: BoxError| too_much(&*error)))
+            .load_shed()
+            // One bound for the whole door: the plain layer would give each route a bound of its own.
+            .layer(GlobalConcurrencyLimitLayer::new(AT_ONCE))
+            .timeout(ANSWER),
+    )
+}
+
+fn too_much(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Response {
+    let mut answer = if error.is::<tower::timeout::error::Elapsed>() {
+        let hint = "a change that was asked for may still happen: look at /v1/roster before asking again";
+        refusal(StatusCode::SERVICE_UNAVAILABLE, format!("no answer within {} s", ANSWER.as_secs()), hint)
+    } else {
+        let hint = "ask again in a second";
+        refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{AT_ONCE} requests are being answered already"),
+            hint,
+        )
+    };
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
+async fn only_for_this_door(State(bound): State<SocketAddr>, request: Request, next: Next) -> Response {
+    if host::names_this_door(request.version(), request.uri(), request.headers(), bound.ip()) {
+        return next.run(request).await;
+    }
+    let hint = format!(
+        "ask for http://{bound}/ or http://localhost:{}/: another name may be anybody's",
+        bound.port()
+    );
+    refusal(StatusCode::MISDIRECTED_REQUEST, "this request's Host is not this door", hint)
+}
+
+/// A refusal in words.
+fn refusal(status: StatusCode, error: impl Into<String>, hint: impl Into<String>) -> Response {
+    (status, Json(Refusal { error: error.into(), hint: hint.into() })).into_response()
+}
+
+#[cfg(test)]
+mod tests;

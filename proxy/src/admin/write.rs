@@ -1,0 +1,149 @@
+//! What `admin.unix` alone takes: changes of the roster.
+//!
+//! A change is logged with the user who asked, as the kernel names them, and answered with the roster after it.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Extension, Json, Router};
+use stagedoor_config::admin::{Admit, Move, Retire, RosterView};
+use stagedoor_config::roster::RosterRefusal;
+
+use super::listen::Caller;
+use super::{Change, Door, NotChanged, refusal};
+
+type Body<T> = Result<Json<T>, JsonRejection>;
+
+pub(super) fn routes() -> Router<Door> {
+    Router::new()
+        .route("/v1/roster/admit", post(admit))
+        .route("/v1/roster/drain", post(drain))
+        .route("/v1/roster/undrain", post(undrain))
+        .route("/v1/roster/retire", post(retire))
+}
+
+/// The same paths on the door that changes nothing: a refusal that says where to go, whatever the body is.
+pub(super) fn elsewhere() -> Router<Door> {
+    ["admit", "drain", "undrain", "retire"]
+        .iter()
+        .fold(Router::new(), |routes, change| routes.route(&format!("/v1/roster/{change}"), post(not_here)))
+}
+
+async fn not_here() -> Response {
+    let hint = "ask through admin.unix, as `stagedoor roster` does";
+    refusal(StatusCode::FORBIDDEN, "this admin door is read-only", hint)
+}
+
+async fn admit(
+    State(door): State<Door>,
+    Extension(caller): Extension<Caller>,
+    body: Body<Admit>,
+) -> Response {
+    changed(door, caller, "admit", body, |asked| {
+        let (generation, master) = (asked.generation, asked.master());
+        (master.certname.to_string(), Box::new(move |roster| roster.admit(master.clone(), generation)))
+    })
+    .await
+}
+
+async fn drain(State(door): State<Door>, Extension(caller): Extension<Caller>, body: Body<Move>) -> Response {
+    changed(door, caller, "drain", body, |Move { certname, generation }| {
+        (certname.to_string(), Box::new(move |roster| roster.drain(&certname, generation)))
+    })
+    .await
+}
+
+async fn undrain(
+    State(door): State<Door>,
+    Extension(caller): Extension<Caller>,
+    body: Body<Move>,
+) -> Response {
+    changed(door, caller, "undrain", body, |Move { certname, generation }| {
+        (certname.to_string(), Box::new(move |roster| roster.undrain(&certname, generation)))
+    })
+    .await
+}
+
+async fn retire(
+    State(door): State<Door>,
+    Extension(caller): Extension<Caller>,
+    body: Body<Retire>,
+) -> Response {
+    changed(door, caller, "retire", body, |Retire { certname, force, generation }| {
+        (certname.to_string(), Box::new(move |roster| roster.retire(&certname, force, generation)))
+    })
+    .await
+}
+
+async fn changed<T>(
+    door: Door,
+    caller: Caller,
+    what: &'static str,
+    body: Body<T>,
+    change: impl FnOnce(T) -> (String, Box<Change>),
+) -> Response {
+    let asked = match body {
+        Ok(Json(asked)) => asked,
+        Err(rejection) => {
+            let hint = "send a JSON object, as application/json, with the certname and what the change needs";
+            return refusal(rejection.status(), rejection.body_text(), hint);
+        }
+    };
+    let (master, change) = change(asked);
+    let Ok(turn) = Arc::clone(&door.changing).acquire_owned().await else {
+        return fault();
+    };
+    // Writing the file and having the disk keep it takes as long as the disk does.
+    let outcome = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        let outcome = door.inside.change(&*change);
+        // Said from here, since a change outlives an asker who has gone.
+        match &outcome {
+            Ok(roster) => {
+                tracing::info!(change = what, %master, uid = caller.uid, generation = roster.generation, "roster changed");
+            }
+            Err(error) => {
+                tracing::warn!(change = what, %master, uid = caller.uid, %error, "roster not changed")
+            }
+        }
+        outcome
+    });
+    match outcome.await {
+        Ok(Ok(roster)) => Json(RosterView::from(&*roster)).into_response(),
+        Ok(Err(NotChanged::Refused(why))) => refusal(status(&why), why.to_string(), why.hint()),
+        Ok(Err(error @ NotChanged::Unwritten { .. })) => {
+            let hint = format!("the door's log says more: {}", chain(&error));
+            refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), hint)
+        }
+        Err(_panicked) => fault(),
+    }
+}
+
+fn fault() -> Response {
+    let hint = "look at /v1/roster for what is in force, and report what the door's log says";
+    refusal(StatusCode::INTERNAL_SERVER_ERROR, "the change ended in a fault of the door", hint)
+}
+
+/// What lies under an error, joined by colons.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+const fn status(why: &RosterRefusal) -> StatusCode {
+    match why {
+        RosterRefusal::Unknown { .. } => StatusCode::NOT_FOUND,
+        RosterRefusal::MovedOn { .. }
+        | RosterRefusal::Differs { .. }
+        | RosterRefusal::Draining { .. }
+        | RosterRefusal::NotDrained { .. }
+        | RosterRefusal::Full => StatusCode::CONFLICT,
+        RosterRefusal::NotAHostName { .. }
+        | RosterRefusal::Address { .. }
+        | RosterRefusal::HeaderLimit { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
