@@ -1,2 +1,7 @@
-//! Not written yet.
-fn main() {}
+//! `stagedoor`, the program: a command line around the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stagedoor::command::main()
+}

@@ -2,7 +2,7 @@
 //!
 //! The settings' types, their defaults, the checks of `stagedoor check` and the commented text of the shipped
 //! `proxy.toml` all come from this table, so that they cannot disagree. What one value alone cannot tell, whether it
-//! fits the others and this machine, is told by [`Bounds::contradictions`] and [`Bounds::fits_file_limit`].
+//! fits the others and this machine, is told by [`Measures::contradictions`] and [`Bounds::fits_file_limit`].
 #![deny(clippy::disallowed_methods)]
 
 use std::time::Duration;
@@ -150,44 +150,73 @@ pub struct Contradiction {
     pub expected: String,
 }
 
-/// (lesser, greater, why), by key.
-type AtMost = (&'static str, &'static str, &'static str);
+/// A table of the settings whose values are all quantities.
+pub(crate) trait Measures: Default + 'static {
+    /// Its name.
+    const NAME: &'static str;
+    /// Its rows.
+    const ROWS: &'static [Bound<Self>];
+    /// (lesser, greater, why), by key. A pair whose greater is another's lesser comes after that one.
+    const AT_MOST: &'static [(&'static str, &'static str, &'static str)];
 
-const BOUNDS_AT_MOST: &[AtMost] = &[
-    ("handshakes", "connections", "each handshake is on a connection"),
-    ("master_connections", "connections", "a master is asked by no more requests than there are connections"),
-    ("mom_ca", "connections", "each request is on a connection"),
-    ("mom_packages", "connections", "each request is on a connection"),
-    ("unauthenticated_per_source", "connections", "a higher one is never reached"),
-    ("body", "bodies", "one kept body must fit into the memory for all of them"),
-    ("csr", "body", "a certificate request is a kept body"),
-    ("connect_time", "response_time", "connecting is part of waiting for the response"),
-];
-const HEALTH_AT_MOST: &[AtMost] = &[("timeout", "interval", "questions to a slow master would pile up")];
-
-fn at_most<T>(all: &T, table: &[Bound<T>], pairs: &[AtMost], prefix: &str) -> Vec<Contradiction> {
-    let row = |key: &str| table.iter().find(|row| row.key == key);
-    let mut found = Vec::new();
-    for &(lesser, greater, why) in pairs {
-        let (Some(small), Some(large)) = (row(lesser), row(greater)) else { continue };
-        let (less, more) = ((small.get)(all), (large.get)(all));
-        if less > more {
-            let (less, more) = (small.quantity.written(less), large.quantity.written(more));
-            let expected =
-                format!("{prefix}.{lesser} ({less}) to be at most {prefix}.{greater} ({more}): {why}");
-            found.push(Contradiction { keys: vec![lesser, greater], expected });
+    /// Lowers each default to a greater value that was written below it: whoever lowers one bound means those under
+    /// it as well. What was written is never changed.
+    fn settle(&mut self, written: impl Fn(&str) -> bool) {
+        for (lesser, greater) in Self::pairs() {
+            let most = (greater.get)(self);
+            if !written(lesser.key) && (lesser.get)(self) > most {
+                (lesser.set)(self, most);
+            }
         }
     }
-    found
+
+    /// Every contradiction between two values.
+    fn contradictions(&self) -> Vec<Contradiction> {
+        let mut found = Vec::new();
+        for ((lesser, greater), (.., why)) in Self::pairs().zip(Self::AT_MOST) {
+            let (less, more) = ((lesser.get)(self), (greater.get)(self));
+            if less > more {
+                let (less, more) = (lesser.quantity.written(less), greater.quantity.written(more));
+                let (name, keys) = (Self::NAME, vec![lesser.key, greater.key]);
+                let expected = format!(
+                    "{name}.{} ({less}) to be at most {name}.{} ({more}): {why}",
+                    lesser.key, greater.key
+                );
+                found.push(Contradiction { keys, expected });
+            }
+        }
+        found
+    }
+
+    /// The rows of [`Measures::AT_MOST`].
+    fn pairs() -> impl Iterator<Item = (&'static Bound<Self>, &'static Bound<Self>)> {
+        let row = |key: &str| Self::ROWS.iter().find(|row| row.key == key);
+        Self::AT_MOST.iter().filter_map(move |(lesser, greater, _)| Some((row(lesser)?, row(greater)?)))
+    }
+}
+
+impl Measures for Bounds {
+    const NAME: &'static str = "bounds";
+    const ROWS: &'static [Bound<Self>] = Self::TABLE;
+    const AT_MOST: &'static [(&'static str, &'static str, &'static str)] = &[
+        ("handshakes", "connections", "each handshake is on a connection"),
+        ("master_connections", "connections", "each serves one agent's connection at a time"),
+        ("mom_ca", "connections", "each request is on a connection"),
+        ("mom_packages", "connections", "each request is on a connection"),
+        ("unauthenticated_per_source", "connections", "a higher one is never reached"),
+        ("body", "bodies", "one kept body must fit into the memory for all of them"),
+        ("csr", "body", "a certificate request is a kept body"),
+    ];
+}
+
+impl Measures for HealthCheck {
+    const NAME: &'static str = "health";
+    const ROWS: &'static [Bound<Self>] = Self::TABLE;
+    const AT_MOST: &'static [(&'static str, &'static str, &'static str)] =
+        &[("timeout", "interval", "questions to a slow master would pile up")];
 }
 
 impl Bounds {
-    /// Every contradiction between two bounds.
-    #[must_use]
-    pub fn contradictions(&self) -> Vec<Contradiction> {
-        at_most(self, Self::TABLE, BOUNDS_AT_MOST, "bounds")
-    }
-
     /// Whether a process that may open `limit` files can keep these bounds.
     ///
     /// Every agent connection may need one to a master as well. A door that runs out of files would close at random.
@@ -209,14 +238,6 @@ impl Bounds {
                  or lower bounds.connections"
             ),
         })
-    }
-}
-
-impl HealthCheck {
-    /// Every contradiction between two values.
-    #[must_use]
-    pub fn contradictions(&self) -> Vec<Contradiction> {
-        at_most(self, Self::TABLE, HEALTH_AT_MOST, "health")
     }
 }
 
@@ -261,12 +282,18 @@ mod tests {
         assert_eq!(HealthCheck::default().contradictions(), []);
     }
 
+    fn pairs_are_of_one_quantity<T: Measures>() {
+        assert_eq!(T::pairs().count(), T::AT_MOST.len(), "a pair names no row");
+        for (lesser, greater) in T::pairs() {
+            assert_eq!(lesser.quantity, greater.quantity, "{} {}", lesser.key, greater.key);
+            assert!(lesser.least <= greater.least, "a default lowered to {} leaves its range", greater.key);
+        }
+    }
+
     #[test]
     fn every_pair_that_is_compared_names_rows_of_the_same_quantity() {
-        for (lesser, greater, _) in BOUNDS_AT_MOST {
-            let row = |key: &str| Bounds::TABLE.iter().find(|row| row.key == key).unwrap();
-            assert_eq!(row(lesser).quantity, row(greater).quantity, "{lesser} {greater}");
-        }
+        pairs_are_of_one_quantity::<Bounds>();
+        pairs_are_of_one_quantity::<HealthCheck>();
     }
 
     #[test]

@@ -7,7 +7,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::{Admin, Bound, Bounds, Contradiction, HealthCheck, KeyPair, Listen, Mom, PuppetCa, Settings};
+use super::bounds::Measures;
+use super::{Admin, Contradiction, KeyPair, Listen, Mom, PuppetCa, Settings};
 use crate::certname::Certname;
 use crate::document::{Document, Entry, Section};
 use crate::master::is_host_and_port;
@@ -54,9 +55,9 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
     let master_client = masters(&mut root, doc);
     let roster = roster(&mut root, doc);
     let admin = admin(&mut root, doc);
-    let health = measured(&mut root, "health", HealthCheck::TABLE, HealthCheck::contradictions, doc);
+    let health = measured(&mut root, doc);
     let access_log = access_log(&mut root, doc);
-    let bounds = measured(&mut root, "bounds", Bounds::TABLE, Bounds::contradictions, doc);
+    let bounds = measured(&mut root, doc);
     root.finish(doc);
 
     if let Some(own) = &master_client
@@ -238,17 +239,13 @@ fn access_log(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<PathBuf>
 }
 
 /// A table whose keys are quantities: each is checked against its own range, then against the others.
-fn measured<T: Default>(
-    root: &mut Section<'_>,
-    name: &'static str,
-    rows: &[Bound<T>],
-    contradictions: fn(&T) -> Vec<Contradiction>,
-    doc: &mut Document<'_>,
-) -> T {
-    let mut section = root.table(name, doc);
+fn measured<T: Measures>(root: &mut Section<'_>, doc: &mut Document<'_>) -> T {
+    let mut section = root.table(T::NAME, doc);
     let mut all = T::default();
-    for row in rows {
+    let mut written = Vec::new();
+    for row in T::ROWS {
         let Some(entry) = section.take(row.key, doc) else { continue };
+        written.push(row.key);
         let number = match row.quantity {
             Quantity::Time => entry.as_str().and_then(|text| row.quantity.parse(text)),
             _ => entry.as_count().or_else(|| row.quantity.parse(entry.as_str()?)),
@@ -258,7 +255,8 @@ fn measured<T: Default>(
             None => entry.wrong(doc, row.expected()),
         }
     }
-    for Contradiction { keys, expected } in contradictions(&all) {
+    all.settle(|key| written.contains(&key));
+    for Contradiction { keys, expected } in all.contradictions() {
         let keys: Vec<String> = keys.into_iter().map(|key| section.key(key)).collect();
         // A key that has a mistake holds its default here, which nobody wrote.
         if !keys.iter().any(|key| doc.is_wrong(key)) {

@@ -164,9 +164,14 @@ fn a_table_written_as_something_else_is_told_once() {
 
 #[test]
 fn contradictions_stand_where_something_was_written() {
-    let told = mistake("# bodies = \"256 MiB\"", "bodies = \"4 MiB\"");
+    let told = mistake("# bodies = \"256 MiB\"", "bodies = \"4 MiB\"\nbody = \"8 MiB\"");
     assert!(
-        told.contains("bounds.bodies = \"4 MiB\": expected bounds.body (\"8 MiB\") to be at most"),
+        told.contains("bounds.body = \"8 MiB\": expected bounds.body (\"8 MiB\") to be at most"),
+        "{told}"
+    );
+    let told = mistake("# handshakes = 256", "handshakes = 20000");
+    assert!(
+        told.contains("bounds.handshakes = 20000") && told.contains("bounds.connections (16384)"),
         "{told}"
     );
     let told = mistake("# timeout = \"5s\"", "timeout = \"6s\"");
@@ -175,6 +180,23 @@ fn contradictions_stand_where_something_was_written() {
     assert!(told.contains("masters.certificate") && told.contains("private door CA"), "{told}");
     let told = mistake("[puppet_ca]", "[[listen]]\naddress = \"0.0.0.0:8140\"\n[puppet_ca]");
     assert!(told.contains("listen[1].address") && told.contains("no other"), "{told}");
+}
+
+#[test]
+fn a_default_follows_the_bound_above_it_down() {
+    let bounds = with("# connections = 16384", "connections = 100").unwrap().bounds;
+    let expected = Bounds {
+        connections: 100,
+        handshakes: 100,
+        master_connections: 100,
+        unauthenticated_per_source: 100,
+        ..Bounds::default()
+    };
+    assert_eq!(bounds, expected);
+    let bounds = with("# bodies = \"256 MiB\"", "bodies = \"1 MiB\"").unwrap().bounds;
+    assert_eq!((bounds.body, bounds.csr), (1 << 20, 64 << 10));
+    let health = with("# interval = \"5s\"", "interval = \"1s\"").unwrap().health;
+    assert_eq!(health.timeout, Duration::from_secs(1));
 }
 
 #[test]

@@ -1,0 +1,156 @@
+//! The command line: what an operator types, and what comes back.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod` | the words and the exit codes |
+//! | `settings` | the settings' file, read for every command alike |
+//! | `check` | `stagedoor check`: everything that start would stumble over, told before |
+//! | `signed` | `check --signed`: which agents the door would turn away |
+//! | `roster` | `stagedoor roster`: the roster, asked of the running door |
+//! | `ask` | one request to `admin.unix` |
+//!
+//! Exit codes: 0 done, 1 failed, 64 bad usage or settings. What was asked for goes to the standard output, mistakes
+//! and errors to the standard error, each once with its causes.
+
+mod ask;
+mod check;
+mod roster;
+mod settings;
+mod signed;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Where the settings are, unless said otherwise.
+const SETTINGS: &str = "/etc/stagedoor/proxy.toml";
+
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+const BAD_USAGE: u8 = 64;
+
+/// A TLS proxy on Puppet's port 8140: it establishes who each agent is, and sends it to a compile master or to the
+/// Master of Masters.
+#[derive(Debug, Parser)]
+#[command(name = "stagedoor", version, arg_required_else_help = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the door, until it is told to stop.
+    Run {
+        /// The settings.
+        #[arg(long, value_name = "FILE", default_value = SETTINGS)]
+        config: PathBuf,
+    },
+    /// Read the settings and every file they name, and tell every mistake.
+    Check(check::Check),
+    /// Show or change the compile masters that the running door admits.
+    Roster(roster::Asked),
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+enum Failure {
+    /// The settings are wrong; said already, or the words to say.
+    Settings(Option<String>),
+    /// Said already, in the form that was asked for.
+    Told,
+    /// Anything else.
+    Error(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let line = match Line::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            // Where even this cannot be said, the exit code still tells.
+            error.print().ok();
+            return ExitCode::from(if error.use_stderr() { BAD_USAGE } else { DONE });
+        }
+    };
+    let done = match line.command {
+        Command::Run { config } => run(&config),
+        Command::Check(check) => check.run(),
+        Command::Roster(asked) => asked.run(),
+    };
+    let (code, words) = match done {
+        Ok(()) => (DONE, None),
+        Err(Failure::Settings(words)) => (BAD_USAGE, words),
+        Err(Failure::Told) => (FAILED, None),
+        // One line with every cause, each once: no error's own text repeats its cause.
+        Err(Failure::Error(error)) => (FAILED, Some(format!("stagedoor: {error:#}"))),
+    };
+    if let Some(words) = words {
+        warn(&words);
+    }
+    ExitCode::from(code)
+}
+
+fn run(config: &std::path::Path) -> Result<(), Failure> {
+    let settings = settings::load(config)?;
+    drop(settings);
+    Err(anyhow::anyhow!("this build cannot run a door yet").into())
+}
+
+/// What was asked for. A pipe that is closed early is the reader's choice, but not success.
+fn say(words: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(words.as_bytes())
+        .and_then(|()| if words.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") })
+        .and_then(|()| out.flush())
+        .map_err(|error| anyhow::Error::new(error).context("write to the standard output").into())
+}
+
+/// What went wrong. Where even this cannot be said, the exit code still tells.
+fn warn(words: &str) {
+    writeln!(std::io::stderr().lock(), "{words}").ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn the_usual_lines_are_understood() {
+        for line in [
+            "stagedoor run",
+            "stagedoor run --config /etc/stagedoor/proxy.toml",
+            "stagedoor check --config /x --json --signed /etc/puppetlabs/puppetserver/ca/signed",
+            "stagedoor roster show --json",
+            "stagedoor roster --socket /run/x.sock show",
+            "stagedoor roster admit compile1.example.com --address 10.0.0.1:8140 --header-limit 16384 --generation 3",
+            "stagedoor roster drain compile1.example.com --socket /run/x.sock",
+            "stagedoor roster undrain compile1.example.com",
+            "stagedoor roster retire compile1.example.com --force --config /x",
+        ] {
+            let parsed = Line::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {parsed:?}");
+        }
+        for line in
+            ["stagedoor", "stagedoor rum", "stagedoor roster drain", "stagedoor roster drain Compile1"]
+        {
+            assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! `stagedoor roster`: the roster, asked of the running door, which is its only writer.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stagedoor_config::admin::{Admit, MastersView, Move, Retire, RosterView};
+use stagedoor_config::certname::{Certname, NotACertname};
+use stagedoor_config::proxy::ADMIN_UNIX;
+
+use super::ask::{NoAnswer, ask};
+use super::{Failure, SETTINGS, say, settings};
+
+#[derive(Debug, Args)]
+pub(super) struct Asked {
+    #[command(subcommand)]
+    what: What,
+    /// The door's socket; without it, the one that the settings name.
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The door's settings, for its socket.
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "socket")]
+    config: Option<PathBuf>,
+    /// Answer in JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Show who is admitted, and how each does.
+    Show,
+    /// Put a compile master on the roster.
+    Admit {
+        #[command(flatten)]
+        one: One,
+        /// Where it is reached [default: its certname on port 8140].
+        #[arg(long, value_name = "HOST:PORT")]
+        address: Option<String>,
+        /// The most bytes of request head that it reads (webserver.conf's request-header-max-size) [default: 8192].
+        #[arg(long, value_name = "BYTES")]
+        header_limit: Option<usize>,
+    },
+    /// Let a master finish what it has and send it nothing new.
+    Drain {
+        #[command(flatten)]
+        one: One,
+    },
+    /// Let a draining master take requests again.
+    Undrain {
+        #[command(flatten)]
+        one: One,
+    },
+    /// Take a drained master off the roster.
+    Retire {
+        #[command(flatten)]
+        one: One,
+        /// Also one that still takes requests; what it is doing is cut off.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+struct One {
+    /// The master, by the name in its certificate.
+    #[arg(value_name = "CERTNAME", value_parser = certname)]
+    certname: Certname,
+    /// Refuse if the roster is no longer at this generation.
+    #[arg(long, value_name = "NUMBER")]
+    generation: Option<u64>,
+}
+
+fn certname(text: &str) -> Result<Certname, NotACertname> {
+    Certname::parse_host(text)
+}
+
+impl Asked {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let socket = self.socket()?;
+        let asked = self.what.ask(&socket, self.json);
+        match asked {
+            Ok(words) => say(&words),
+            Err(NoAnswer::Refused(refusal)) if self.json => {
+                say(&json(&refusal))?;
+                Err(Failure::Told)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whoever may use the socket need not be allowed to read the settings, so those are only insisted on when named.
+    fn socket(&self) -> Result<PathBuf, Failure> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        let settings = match &self.config {
+            Some(file) => Some(settings::load(file)?),
+            None => settings::read(Path::new(SETTINGS)).ok(),
+        };
+        match settings {
+            None => Ok(ADMIN_UNIX.into()),
+            Some(settings) => settings.admin.unix.ok_or_else(|| {
+                anyhow::anyhow!(
+                    "expected a socket to ask the door at, and `admin.unix` is \"off\" in its settings"
+                )
+                .into()
+            }),
+        }
+    }
+}
+
+impl What {
+    /// What to say of the answer.
+    fn ask(&self, socket: &Path, as_json: bool) -> Result<String, NoAnswer> {
+        let (one, roster, now) = match self {
+            Self::Show if as_json => return Ok(json(&get::<RosterView>(socket, "/v1/roster")?)),
+            Self::Show => return Ok(table(&get(socket, "/v1/masters")?)),
+            Self::Admit { one, address, header_limit } => {
+                let One { certname, generation } = one.clone();
+                let (address, header_limit) = (address.clone(), *header_limit);
+                let body = Admit { certname, address, header_limit, generation };
+                (one, post(socket, "/v1/roster/admit", &body)?, "is admitted")
+            }
+            Self::Drain { one } => (one, post(socket, "/v1/roster/drain", &one.moved())?, "is draining"),
+            Self::Undrain { one } => {
+                (one, post(socket, "/v1/roster/undrain", &one.moved())?, "takes requests again")
+            }
+            Self::Retire { one, force } => {
+                let One { certname, generation } = one.clone();
+                let body = Retire { certname, force: *force, generation };
+                (one, post(socket, "/v1/roster/retire", &body)?, "is off the roster")
+            }
+        };
+        if as_json {
+            return Ok(json(&roster));
+        }
+        Ok(format!("{} {now}; the roster is at generation {}", one.certname, roster.generation))
+    }
+}
+
+impl One {
+    fn moved(&self) -> Move {
+        Move { certname: self.certname.clone(), generation: self.generation }
+    }
+}
+
+fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, NoAnswer> {
+    ask(socket, Method::GET, path, None::<&()>)
+}
+
+fn post(socket: &Path, path: &str, body: &impl Serialize) -> Result<RosterView, NoAnswer> {
+    ask(socket, Method::POST, path, Some(body))
+}
+
+/// The wire's own types, which hold nothing that JSON cannot.
+fn json(answer: &impl Serialize) -> String {
+    serde_json::to_string_pretty(answer).unwrap_or_default()
+}
+
+fn table(view: &MastersView) -> String {
+    let mut rows = vec![["CERTNAME", "ADDRESS", "STANDING", "FIT", "IN FLIGHT"].map(str::to_owned)];
+    for master in &view.masters {
+        let fit = match &master.why {
+            Some(why) => format!("{} ({why})", master.fit.name()),
+            None => master.fit.name().to_owned(),
+        };
+        rows.push([
+            master.certname.to_string(),
+            master.address.clone(),
+            master.standing.name().to_owned(),
+            fit,
+            master.in_flight.to_string(),
+        ]);
+    }
+    let mut widths = [0; 5];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = format!("generation {}\n", view.generation);
+    if view.masters.is_empty() {
+        out.push_str("no compile master is admitted; `stagedoor roster admit CERTNAME` admits one\n");
+        return out;
+    }
+    for row in rows {
+        let mut line = String::new();
+        for (width, cell) in widths.iter().zip(row) {
+            // Writing to a string cannot fail.
+            write!(line, "{cell:width$}  ").ok();
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use stagedoor_config::admin::{Fit, MasterView};
+    use stagedoor_config::master::Standing;
+
+    use super::*;
+
+    #[test]
+    fn a_roster_is_shown_with_how_each_master_does() {
+        let master = |name: &str, standing, fit, why: Option<&str>| MasterView {
+            certname: certname(name).unwrap(),
+            address: format!("{name}:8140"),
+            standing,
+            fit,
+            why: why.map(str::to_owned),
+            in_flight: 12,
+        };
+        let view = MastersView {
+            generation: 4,
+            masters: vec![
+                master("compile1.example.com", Standing::Admitted, Fit::Fit, None),
+                master("c2", Standing::Draining, Fit::Unfit, Some("no answer within 5s")),
+            ],
+        };
+        let expected = "\
+generation 4
+CERTNAME              ADDRESS                    STANDING  FIT                          IN FLIGHT
+compile1.example.com  compile1.example.com:8140  admitted  fit                          12
+c2                    c2:8140                    draining  unfit (no answer within 5s)  12
+";
+        assert_eq!(table(&view), expected);
+        assert!(table(&MastersView { generation: 0, masters: Vec::new() }).contains("roster admit"));
+    }
+}
