@@ -9,7 +9,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -109,16 +109,18 @@ impl AccessLog {
             .name("access".to_owned())
             .spawn(move || {
                 writer.run();
+                // In this order: who waits for the end may count on the queue being gone.
+                drop(writer);
                 drop(end);
             })
             .map_err(NoAccessLog::Thread)?;
         Ok(Self { queue, asked, ended: Mutex::new(ended) })
     }
 
-    /// Takes the record if there is room at once.
+    /// Takes the record if there is room at once and the log is not being closed.
     #[must_use]
     pub(super) fn line(&self, record: Record) -> bool {
-        self.queue.try_send(Message::Line(record)).is_ok()
+        !self.asked.close.load(Relaxed) && self.queue.try_send(Message::Line(record)).is_ok()
     }
 
     /// Opens the file anew before the next line, as after a rotation.
