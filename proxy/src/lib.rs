@@ -15,6 +15,7 @@ pub mod admin;
 pub mod answer;
 pub mod command;
 pub mod headers;
+pub mod hello;
 pub mod identity;
 pub mod observe;
 pub mod route;
