@@ -18,5 +18,18 @@ pub mod headers;
 pub mod hello;
 pub mod identity;
 pub mod observe;
+pub mod retry;
 pub mod route;
+pub mod run;
 pub mod tls;
+
+mod accept;
+mod attempt;
+mod body;
+mod connection;
+mod forward;
+mod link;
+mod pace;
+pub mod pool;
+mod sources;
+mod transfer;

@@ -47,6 +47,9 @@ enum Command {
         /// The settings.
         #[arg(long, value_name = "FILE", default_value = SETTINGS)]
         config: PathBuf,
+        /// What the door says of itself on the standard error: error, warn, info, debug, or as tracing's filters.
+        #[arg(long, value_name = "LEVEL", default_value = "info")]
+        log: String,
     },
     /// Read the settings and every file they name, and tell every mistake.
     Check(check::Check),
@@ -83,7 +86,7 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match line.command {
-        Command::Run { config } => run(&config),
+        Command::Run { config, log } => run(&config, &log),
         Command::Check(check) => check.run(),
         Command::Roster(asked) => asked.run(),
     };
@@ -100,10 +103,10 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn run(config: &std::path::Path) -> Result<(), Failure> {
+fn run(config: &std::path::Path, log: &str) -> Result<(), Failure> {
     let settings = settings::load(config)?;
-    drop(settings);
-    Err(anyhow::anyhow!("this build cannot run a door yet").into())
+    crate::observe::log::start(log)?;
+    Ok(crate::run::run(settings)?)
 }
 
 /// What was asked for. A pipe that is closed early is the reader's choice, but not success.

@@ -1,0 +1,241 @@
+//! From a TCP connection to HTTP: accept, hello, tls, identity.
+//!
+//! Every thread accepts from a duplicate of one listening socket, so that whoever has time takes the next. A
+//! handshake runs in its own task, never in the loop: one that is slow keeps nobody waiting.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls_pki_types::UnixTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::connection::{Connection, Proof};
+use crate::forward;
+use crate::hello::{self, First, NotTls};
+use crate::identity::Identity;
+use crate::link::Links;
+use crate::observe::meter::Held as Counted;
+use crate::observe::record::TlsVersion;
+use crate::pace::{Least, Socket};
+use crate::run::state::{Door, Snapshot};
+use crate::sources::Place;
+use crate::tls;
+
+/// After an error that is not one connection's own (no file descriptor left): long enough for some to close, short
+/// enough that nobody notices.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// For a person with curl: agents never speak HTTP in the clear.
+const PLAIN_HTTP: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n\
+    this port speaks TLS; ask with https://\n";
+
+/// Accepts until the door ends.
+pub(crate) async fn accept(door: Arc<Door>, links: Arc<Links>, listener: TcpListener) {
+    let metrics = door.observe.metrics();
+    loop {
+        let Some(place) = place(&door).await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = door.ended() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                metrics.connections.inc();
+                tokio::spawn(connection(Arc::clone(&door), Arc::clone(&links), stream, peer, place));
+            }
+            Err(error) if is_its_own(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept: raise the limit of open files (LimitNOFILE) or lower bounds.connections");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+/// A place for one more connection; at the bound, accepting waits and the kernel's backlog holds who comes.
+async fn place(door: &Door) -> Option<OwnedSemaphorePermit> {
+    if let Ok(place) = Arc::clone(&door.connections).try_acquire_owned() {
+        return Some(place);
+    }
+    door.observe.metrics().accepts_paused.inc();
+    tokio::select! {
+        place = Arc::clone(&door.connections).acquire_owned() => place.ok(),
+        () = door.ended() => None,
+    }
+}
+
+/// Errors that belong to the connection that was to be accepted: it is gone, the next is not.
+fn is_its_own(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
+
+/// One connection from its first byte to its last.
+async fn connection(
+    door: Arc<Door>,
+    links: Arc<Links>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    _place: OwnedSemaphorePermit,
+) {
+    let _open = Counted::one(door.observe.metrics(), |metrics| &metrics.connections_open);
+    let snapshot = door.snapshot.load_full();
+    let began = Instant::now();
+    let Some(shaken) = shake(&door, &snapshot, stream).await else { return };
+    door.observe.metrics().handshake(shaken.version, began.elapsed());
+    let unknown = (shaken.who.1.is_none()).then(|| door.sources.enter(peer.ip()));
+    let (_unknown, over) = match unknown {
+        Some(Place { held, over }) => {
+            (Some((held, Counted::one(door.observe.metrics(), |metrics| &metrics.unauthenticated))), over)
+        }
+        None => (None, false),
+    };
+    if over {
+        door.observe.metrics().unauthenticated_refused.inc();
+    }
+    let connection = Arc::new(Connection::new(
+        Arc::clone(&door),
+        links,
+        (peer, forwarded_for(peer.ip())),
+        shaken.version,
+        shaken.who,
+        over,
+    ));
+    serve(connection, shaken.stream, &snapshot).await;
+}
+
+/// A connection whose handshake is over.
+struct Shaken {
+    stream: TlsStream<Socket<TcpStream>>,
+    version: TlsVersion,
+    who: (Identity, Option<Proof>),
+}
+
+/// Hello and TLS, within the time and the number that the bounds give handshakes.
+async fn shake(door: &Door, snapshot: &Snapshot, stream: TcpStream) -> Option<Shaken> {
+    let metrics = door.observe.metrics();
+    let bounds = &snapshot.settings.bounds;
+    let ends = tokio::time::Instant::now() + bounds.handshake_time;
+    let Ok(first) = tokio::time::timeout_at(ends, first_record(door, stream)).await else {
+        metrics.hello_refused.count("late");
+        return None;
+    };
+    let (stream, first) = first?;
+    let Ok(Ok(_one_of_few)) = tokio::time::timeout_at(ends, door.handshakes.acquire()).await else {
+        metrics.hello_refused.count("handshakes_full");
+        return None;
+    };
+    let socket = Socket::new(stream, first);
+    let acceptor = TlsAcceptor::from(Arc::clone(&snapshot.agents.config));
+    let stream = match tokio::time::timeout_at(ends, acceptor.accept(socket)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "handshake failed");
+            metrics.handshake_failed(TlsVersion::Unknown, tls::reason(&error));
+            return None;
+        }
+        Err(_elapsed) => {
+            metrics.handshake_failed(TlsVersion::Unknown, "late");
+            return None;
+        }
+    };
+    let version = TlsVersion::from(stream.get_ref().1.protocol_version());
+    match who(&stream, snapshot) {
+        Ok(who) => Some(Shaken { stream, version, who }),
+        Err(reason) => {
+            metrics.handshake_failed(version, reason);
+            None
+        }
+    }
+}
+
+/// Reads until the first TLS record says what it is; closes what is not for us, counted.
+async fn first_record(door: &Door, mut stream: TcpStream) -> Option<(TcpStream, Bytes)> {
+    let refused = &door.observe.metrics().hello_refused;
+    // A head and a body are one flight each; waiting to fill segments only adds latency.
+    stream.set_nodelay(true).ok()?;
+    let mut first = BytesMut::with_capacity(2048);
+    loop {
+        if stream.read_buf(&mut first).await.ok()? == 0 {
+            // A load balancer's TCP check, or a port scan.
+            refused.count("closed");
+            return None;
+        }
+        match hello::first(&first) {
+            First::NeedMore => {}
+            First::Hello(_) | First::Fragmented | First::Broken => return Some((stream, first.freeze())),
+            First::TooOld(_) => {
+                refused.count("too_old");
+                // Whether the alert arrives makes no difference to us.
+                drop(stream.write_all(&hello::protocol_version_alert()).await);
+                return None;
+            }
+            First::NotTls(what) => {
+                refused.count(what.label());
+                if what == NotTls::PlainHttp {
+                    drop(stream.write_all(PLAIN_HTTP).await);
+                }
+                return None;
+            }
+        }
+    }
+}
+
+/// Who the handshake says it is.
+fn who(
+    stream: &TlsStream<Socket<TcpStream>>,
+    snapshot: &Snapshot,
+) -> Result<(Identity, Option<Proof>), &'static str> {
+    let Some(chain) = stream.get_ref().1.peer_certificates() else {
+        return Ok((Identity::Nobody, None));
+    };
+    let judged = snapshot.agents.judged(chain, UnixTime::now()).map_err(|refused| refused.label())?;
+    let leaf = chain.first().ok_or("malformed")?;
+    let identity = Identity::from_certificate(leaf).map_err(|error| error.label())?;
+    let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+    Ok((identity, Some(Proof::new(judged, chain, snapshot.generation))))
+}
+
+fn forwarded_for(ip: IpAddr) -> HeaderValue {
+    // An IPv4 address that came over an IPv6 socket is still that IPv4 address.
+    HeaderValue::try_from(ip.to_canonical().to_string()).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// HTTP/1.1 until either side ends it. An idle connection ends by the same timer that bounds a head: hyper has one
+/// for both.
+async fn serve(connection: Arc<Connection>, stream: TlsStream<Socket<TcpStream>>, snapshot: &Snapshot) {
+    let bounds = &snapshot.settings.bounds;
+    let window = bounds.rate_window;
+    let least = Least { bytes: (bounds.rate as u64).saturating_mul(window.as_secs()), window };
+    let written = stream.get_ref().0.written();
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.head_time)
+        .max_header_size(bounds.head)
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(|request| forward::serve(Arc::clone(&connection), request)),
+        );
+    tokio::select! {
+        ended = serving => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "connection ended");
+            }
+        }
+        () = written.stalled(least) => tracing::debug!(peer = %connection.peer, "agent stopped reading"),
+    }
+}

@@ -1,0 +1,374 @@
+//! One request, from its head to the head of its response. Read from the top, it is the path drawn in `lib`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use stagedoor_config::class::{Class, Destination, Replay};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::answer::{Backend, Refusal};
+use crate::attempt::{Landed, Missed, Outbound, attempt};
+use crate::body::{self, Limits, Taken, Unread};
+use crate::connection::Connection;
+use crate::headers::{self, Stated};
+use crate::identity::Identity;
+use crate::link::Terms;
+use crate::observe::record::{Asked, ENVIRONMENT, Outcome, Record, clip};
+use crate::pace::{Least, Pace};
+use crate::pool::pick::{Want, hash};
+use crate::retry::{self, Failure, Left, Next};
+use crate::route::{self, Route};
+use crate::run::state::Snapshot;
+use crate::transfer::{self, Download, Line, Outgoing};
+
+/// How long a request waits for a place at the Master of Masters before it is told to come back: longer than its
+/// answers take, shorter than any agent's patience.
+const MOM_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Answers one request. Whatever goes wrong is an answer and a line.
+pub(crate) async fn serve(
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<Outgoing>, Infallible> {
+    let door = &connection.door;
+    let snapshot = door.snapshot.load_full();
+    let id = door.observe.request_id();
+    let record = Record::begin(
+        Line::began_at(),
+        id,
+        connection.peer,
+        connection.tls,
+        request.method(),
+        request.uri().path(),
+    );
+    let line = Line::begin(&door.observe, record);
+    let mut asking = Asking { connection: &connection, snapshot: &snapshot, line };
+    let mut response = match asking.answer(request, id.to_header()).await {
+        Ok(Answer::Own(response)) => response,
+        Ok(Answer::Passed(landed, place)) => asking.pass(landed, place),
+        Err(refusal) => asking.refuse(refusal, id.to_header()),
+    };
+    if door.is_ending() {
+        // An agent that is told so asks again over a new connection, which another door takes.
+        response.headers_mut().insert(header::CONNECTION, const { HeaderValue::from_static("close") });
+    }
+    Ok(response)
+}
+
+/// One request on its way.
+struct Asking<'a> {
+    connection: &'a Arc<Connection>,
+    snapshot: &'a Arc<Snapshot>,
+    line: Line,
+}
+
+/// How a request is answered when nothing is wrong.
+enum Answer {
+    /// By the door.
+    Own(Response<Outgoing>),
+    /// By a server, with the place it took at the Master of Masters if it is that one.
+    Passed(Landed, Option<OwnedSemaphorePermit>),
+}
+
+impl<'a> Asking<'a> {
+    /// Establishes what the request is and who asks, reads its body, and has it answered.
+    async fn answer(&mut self, request: Request<Incoming>, id: HeaderValue) -> Result<Answer, Refusal> {
+        let (mut head, body) = request.into_parts();
+        if self.connection.over_source_bound {
+            return Err(Refusal::Source);
+        }
+        let framing = headers::framing(&head.headers, head.version)?;
+        let route = route::route(&head.method, &head.uri, head.version, &head.headers)?;
+        let Route { class, csr, environment, .. } = route;
+        let environment = environment.map(|name| clip(name, ENVIRONMENT));
+        self.line.note(|record| {
+            record.class = Some(class);
+            record.environment = environment;
+        });
+        let identity = self.identity()?;
+        // A token is judged by the master's own rules. Everybody else without a certificate would be refused there,
+        // after having sent a body and waited for a JRuby.
+        if class.needs_identity()
+            && identity.certname().is_none()
+            && !head.headers.contains_key(headers::X_AUTHENTICATION)
+        {
+            self.read_away(&head, body);
+            return Err(Refusal::NeedsIdentity);
+        }
+        let want = self.want(&route, identity);
+        let stated = match class.destination() {
+            Destination::Door => return Ok(Answer::Own(self.status())),
+            Destination::Masters => identity.stated(),
+            // The Master of Masters is told nobody's name, so that nobody can borrow a right there.
+            Destination::Mom => Stated::Nobody,
+        };
+        if headers::request(&mut head, stated, &self.connection.peer_header, id) {
+            self.connection.door.observe.metrics().forged_headers.inc();
+        }
+        let size = headers::head_size(&head.method, &head.uri, &head.headers, framing);
+        let out = self.read(head, body, csr).await?;
+        if class.destination() == Destination::Mom {
+            return self.ask_mom(class, out).await;
+        }
+        let landed = self.ask_masters(class, want, size, out).await?;
+        Ok(Answer::Passed(landed, None))
+    }
+
+    /// Who asks, under the trust in force now.
+    fn identity(&mut self) -> Result<&'a Identity, Refusal> {
+        let connection: &'a Connection = self.connection;
+        let certname = connection.certname().cloned();
+        self.line.note(|record| record.certname = certname);
+        connection.identity(self.snapshot)
+    }
+
+    /// What the request asks of the choice of a master.
+    fn want(&self, route: &Route<'_>, identity: &Identity) -> Want {
+        match route.class {
+            Class::StaticFileContent => identity
+                .certname()
+                .and_then(|agent| self.connection.door.pool.last_master(agent))
+                .map_or(Want::LeastBusy, Want::Prefer),
+            Class::FileBucket => route.key.map_or(Want::LeastBusy, |sum| Want::Rendezvous(hash(sum))),
+            _ => Want::LeastBusy,
+        }
+    }
+
+    /// `/status/v1/simple`, as a load balancer or an agent with a `server_list` asks it. No `Retry-After`: an agent
+    /// would wait for this door instead of asking the next in its list.
+    fn status(&mut self) -> Response<Outgoing> {
+        let (status, state) = match self.connection.door.pool.able() {
+            true => (StatusCode::OK, "running"),
+            false => (StatusCode::SERVICE_UNAVAILABLE, "error"),
+        };
+        self.line.note(|record| {
+            record.status = status.as_u16();
+            record.outcome = Outcome::Own;
+        });
+        let mut response = Response::new(Outgoing::Own(Some(Bytes::from_static(state.as_bytes()))));
+        *response.status_mut() = status;
+        let text = const { HeaderValue::from_static("text/plain; charset=utf-8") };
+        response.headers_mut().insert(header::CONTENT_TYPE, text);
+        response
+    }
+
+    /// Reads the body as far as the bounds allow, before anybody is asked.
+    async fn read(&mut self, head: Parts, body: Incoming, csr: bool) -> Result<Outbound, Refusal> {
+        let bounds = &self.snapshot.settings.bounds;
+        let limits = Limits {
+            keep: if csr { bounds.csr } else { bounds.body },
+            most: csr.then_some(bounds.csr),
+            least: self.least(),
+        };
+        let began = std::time::Instant::now();
+        let taken = body::take(body, &self.connection.door.held, limits).await;
+        let (kept, rest) = match taken {
+            Ok(Taken::Kept(kept)) => (kept, None),
+            Ok(Taken::Streams(kept, rest)) => (kept, Some((rest, Pace::new(limits.least)))),
+            Err(Unread::TooLarge) => return Err(Refusal::Csr),
+            Err(Unread::TooSlow) => return Err(Refusal::BodyTooSlow),
+            Err(Unread::Cut) => return Err(Refusal::BodyBroken),
+        };
+        self.line.note(|record| {
+            record.bytes_in = kept.len() as u64;
+            record.phases.body = (kept.len() > 0).then(|| began.elapsed());
+        });
+        Ok(Outbound::new(head, kept, rest))
+    }
+
+    /// Reads and forgets a body whose request was refused by its head alone: an agent that is still sending would be
+    /// cut off and never read why. One that waits for `100 Continue` has sent nothing and needs no such care.
+    fn read_away(&self, head: &Parts, body: Incoming) {
+        if head.headers.contains_key(header::EXPECT) {
+            return;
+        }
+        let limits = Limits { keep: 0, most: Some(self.snapshot.settings.bounds.body), least: self.least() };
+        tokio::spawn(body::read_away(body, limits));
+    }
+
+    fn least(&self) -> Least {
+        let bounds = &self.snapshot.settings.bounds;
+        let window = bounds.rate_window;
+        Least { bytes: (bounds.rate as u64).saturating_mul(window.as_secs()), window }
+    }
+
+    /// Has a request answered by the Master of Masters, within the places its kind has there.
+    async fn ask_mom(&mut self, class: Class, mut out: Outbound) -> Result<Answer, Refusal> {
+        let door = &self.connection.door;
+        let places = if class == Class::Packages { &door.mom_packages } else { &door.mom_ca };
+        let place = tokio::time::timeout(MOM_PATIENCE, Arc::clone(places).acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            if let Some(metrics) = door.observe.metrics().mom(class) {
+                metrics.refused.inc();
+            }
+            return Err(Refusal::MomBusy);
+        };
+        self.line.note(|record| record.asked = Asked::Mom);
+        let replay = if out.head.method == Method::GET || out.head.method == Method::HEAD {
+            Replay::Safe
+        } else {
+            class.replay()
+        };
+        let peer = &door.mom;
+        let (mut made, mut fresh) = (0, false);
+        loop {
+            made += 1;
+            let terms = self.terms(&self.snapshot.mom_tls, replay, fresh);
+            let mut phases = self.line.phases();
+            let patience = self.snapshot.settings.bounds.response_time;
+            let (landed, _) =
+                attempt(&self.connection.links, peer, terms, patience, &mut out, None, &mut phases).await;
+            self.line.attempted(made, phases);
+            let missed = match landed {
+                Ok(landed) => return Ok(Answer::Passed(landed, Some(place))),
+                Err(missed) => missed,
+            };
+            // There is only the one: another means the same once more, and a refused connection stays refused.
+            if self.next(replay, missed, made, &out) != Next::SameOverNew {
+                return Err(missed.refusal);
+            }
+            fresh = true;
+        }
+    }
+
+    /// Has a request answered by a compile master, and by another where that is safe.
+    async fn ask_masters(
+        &mut self,
+        class: Class,
+        want: Want,
+        size: usize,
+        mut out: Outbound,
+    ) -> Result<Landed, Refusal> {
+        let door = &self.connection.door;
+        let replay = class.replay();
+        let mut tried = Vec::new();
+        let mut made = 0;
+        // What the agent gets when nobody does better.
+        let mut second_best = Err(self.nobody());
+        while let Some(hand) = door.pool.take(want, &tried) {
+            let member = Arc::clone(&hand.member);
+            if size > member.header_limit {
+                return Err(Refusal::HeadForMaster);
+            }
+            self.line.note(|record| record.asked = Asked::Master(Arc::clone(&member.metrics)));
+            let (mut hand, mut fresh) = (Some(hand), false);
+            let next = loop {
+                made += 1;
+                let terms = self.terms(&self.snapshot.masters_tls, replay, fresh);
+                let mut phases = self.line.phases();
+                let patience = self.snapshot.settings.bounds.response_time;
+                let (landed, back) = attempt(
+                    &self.connection.links,
+                    &member.peer,
+                    terms,
+                    patience,
+                    &mut out,
+                    hand.take(),
+                    &mut phases,
+                )
+                .await;
+                hand = back;
+                self.line.attempted(made, phases);
+                let next = match landed {
+                    Ok(landed) if is_refused(&landed) => {
+                        second_best = Ok(landed);
+                        let failure = Failure::Refused;
+                        self.next(replay, Missed { failure, refusal: Refusal::NoMasterFit }, made, &out)
+                    }
+                    // Another master may have it on its own disk; its absence costs no work and counts as no attempt.
+                    Ok(landed) if is_missing_backup(class, &out, &landed) => {
+                        second_best = Ok(landed);
+                        made = 0;
+                        Next::Another
+                    }
+                    Ok(landed) => {
+                        self.compiled(class, &landed, member.id);
+                        return Ok(landed);
+                    }
+                    Err(missed) => {
+                        second_best = second_best.or(Err(missed.refusal));
+                        self.next(replay, missed, made, &out)
+                    }
+                };
+                if next != Next::SameOverNew {
+                    break next;
+                }
+                fresh = true;
+            };
+            if next == Next::GiveUp {
+                break;
+            }
+            tried.push(member.id);
+        }
+        second_best
+    }
+
+    /// The answer when there is nobody to ask.
+    fn nobody(&self) -> Refusal {
+        if self.snapshot.roster.masters.is_empty() { Refusal::RosterEmpty } else { Refusal::NoMasterFit }
+    }
+
+    fn terms<'t>(&self, tls: &'t Arc<rustls::ClientConfig>, replay: Replay, fresh: bool) -> Terms<'t> {
+        let patience = self.snapshot.settings.bounds.connect_time;
+        Terms { tls, generation: self.snapshot.generation, lately: replay != Replay::Safe, fresh, patience }
+    }
+
+    fn next(&self, replay: Replay, missed: Missed, made: u32, out: &Outbound) -> Next {
+        let allowed = self.snapshot.settings.bounds.attempts;
+        let left = Left { made, allowed, body_kept: out.can_be_sent_again() };
+        let next = retry::next(replay, missed.failure, left);
+        if next != Next::GiveUp {
+            self.connection.door.observe.metrics().retries.count(missed.failure.word());
+        }
+        next
+    }
+
+    /// Remembers who compiled, so that the run's static files are asked of the master that has the code.
+    fn compiled(&self, class: Class, landed: &Landed, master: u32) {
+        if class == Class::Catalog
+            && landed.response.status() == StatusCode::OK
+            && let Some(agent) = self.connection.certname()
+        {
+            self.connection.door.pool.compiled(agent, master);
+        }
+    }
+
+    /// Passes a server's response on.
+    fn pass(mut self, landed: Landed, place: Option<OwnedSemaphorePermit>) -> Response<Outgoing> {
+        let backend = landed.link.peer().backend();
+        let (mut head, body) = landed.response.into_parts();
+        if let Err(refusal) = headers::response(&mut head, backend) {
+            return transfer::own(refusal, &mut self.line);
+        }
+        self.line.note(|record| record.status = head.status.as_u16());
+        let links = Arc::clone(&self.connection.links);
+        let least = self.least();
+        let download = Download::new(body, least, (landed.link, links, landed.gone), place, self.line);
+        Response::from_parts(head, Outgoing::Passed(Box::new(download)))
+    }
+
+    fn refuse(mut self, refusal: Refusal, id: HeaderValue) -> Response<Outgoing> {
+        let mut response = transfer::own(refusal, &mut self.line);
+        response.headers_mut().insert(headers::X_REQUEST_ID, id);
+        response
+    }
+}
+
+/// 503 with `Retry-After`: the queue limit was met before any work was done. Without it, Puppet Server has let the
+/// request wait for its borrow timeout of 20 minutes.
+fn is_refused(landed: &Landed) -> bool {
+    landed.response.status() == StatusCode::SERVICE_UNAVAILABLE
+        && landed.response.headers().contains_key(header::RETRY_AFTER)
+}
+
+fn is_missing_backup(class: Class, out: &Outbound, landed: &Landed) -> bool {
+    class == Class::FileBucket
+        && landed.response.status() == StatusCode::NOT_FOUND
+        && (out.head.method == Method::GET || out.head.method == Method::HEAD)
+        && landed.link.peer().backend() == Backend::Master
+}

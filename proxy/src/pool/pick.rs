@@ -1,0 +1,129 @@
+//! Which master takes a request.
+//!
+//! Least busy among those that may take it: the fewest requests in flight, ties broken by the chance handed in so
+//! that idle masters share the trickle. Two kinds of requests ask for a certain master: static file content goes
+//! where the run's catalog was compiled, because that master has the code; a file bucket's backup goes by its
+//! checksum, so that every door looks for it at the same place.
+#![deny(clippy::disallowed_methods)]
+
+/// What a request asks of the choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Whoever is least busy.
+    LeastBusy,
+    /// The master of this number when it is there and fit, else the least busy.
+    Prefer(u32),
+    /// By rendezvous on this hash: the same order of masters for the same hash, whoever asks.
+    Rendezvous(u64),
+}
+
+/// One master as the choice sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its number in the pool.
+    pub id: u32,
+    /// A hash of its certname, equal on every door.
+    pub name: u64,
+    /// Requests it has in hand.
+    pub in_flight: u32,
+    /// Whether health lets it take work.
+    pub fit: bool,
+}
+
+/// The number of the master to ask, or none when nobody is left.
+///
+/// Health never empties the pool: where no candidate is fit, all are, since a probe that fails everywhere says more
+/// about the probe, or about something all masters share, than about each of them.
+#[must_use]
+pub fn pick(candidates: &[Candidate], want: Want, chance: u64) -> Option<u32> {
+    let any_fit = candidates.iter().any(|c| c.fit);
+    let able = || candidates.iter().filter(move |c| c.fit || !any_fit);
+    match want {
+        Want::Prefer(id) => able()
+            .find(|c| c.id == id)
+            .map_or_else(|| pick(candidates, Want::LeastBusy, chance), |c| Some(c.id)),
+        Want::Rendezvous(key) => able().max_by_key(|c| mix(c.name ^ key)).map(|c| c.id),
+        Want::LeastBusy => able().min_by_key(|c| (c.in_flight, mix(c.name ^ chance))).map(|c| c.id),
+    }
+}
+
+/// FNV-1a over a name or a checksum: written out because it must be the same in every door and every release.
+#[must_use]
+pub fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The finaliser of SplitMix64: spreads nearby values over all 64 bits.
+const fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn master(id: u32, in_flight: u32, fit: bool) -> Candidate {
+        Candidate { id, name: hash(&format!("compile{id}.example.com")), in_flight, fit }
+    }
+
+    #[test]
+    fn the_least_busy_fit_master_is_asked() {
+        let pool = [master(0, 3, true), master(1, 1, true), master(2, 0, false)];
+        assert_eq!(pick(&pool, Want::LeastBusy, 7), Some(1));
+    }
+
+    #[test]
+    fn health_failing_everywhere_never_empties_the_pool() {
+        let pool = [master(0, 3, false), master(1, 1, false)];
+        assert_eq!(pick(&pool, Want::LeastBusy, 7), Some(1));
+        assert_eq!(pick(&[], Want::LeastBusy, 7), None);
+    }
+
+    #[test]
+    fn static_files_go_where_the_catalog_was_compiled_while_that_master_is_fit() {
+        let pool = [master(0, 9, true), master(1, 0, true)];
+        assert_eq!(pick(&pool, Want::Prefer(0), 1), Some(0));
+        let ill = [master(0, 9, false), master(1, 0, true)];
+        assert_eq!(pick(&ill, Want::Prefer(0), 1), Some(1));
+        assert_eq!(pick(&pool, Want::Prefer(5), 1), Some(1));
+    }
+
+    #[test]
+    fn idle_masters_share_the_trickle() {
+        let pool = [master(0, 0, true), master(1, 0, true), master(2, 0, true)];
+        let mut asked = [0_u32; 3];
+        for chance in 0..3000 {
+            let id = pick(&pool, Want::LeastBusy, mix(chance)).expect("three are fit");
+            asked[id as usize] += 1;
+        }
+        assert!(asked.iter().all(|n| *n > 800), "{asked:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_backup_moves_only_when_its_own_master_leaves(key: u64, leaver in 0_u32..6) {
+            let all: Vec<_> = (0..6).map(|id| master(id, id, true)).collect();
+            let home = pick(&all, Want::Rendezvous(key), 0);
+            let rest: Vec<_> = all.iter().copied().filter(|c| c.id != leaver).collect();
+            let after = pick(&rest, Want::Rendezvous(key), 0);
+            if home != Some(leaver) {
+                prop_assert_eq!(home, after);
+            }
+        }
+
+        #[test]
+        fn an_unfit_master_is_never_asked_while_a_fit_one_is_there(
+            fits in proptest::collection::vec(any::<bool>(), 1..8),
+            chance: u64,
+            want in prop_oneof![Just(Want::LeastBusy), (0_u32..8).prop_map(Want::Prefer), any::<u64>().prop_map(Want::Rendezvous)],
+        ) {
+            let pool: Vec<_> = (0_u32..).zip(&fits).map(|(id, fit)| master(id, id % 3, *fit)).collect();
+            let asked = pick(&pool, want, chance).expect("the pool is not empty");
+            prop_assert!(fits[asked as usize] || !fits.contains(&true));
+        }
+    }
+}

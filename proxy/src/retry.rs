@@ -1,0 +1,129 @@
+//! Whether a request that failed is asked again, and where.
+//!
+//! The question is how far it came. While nothing was written, any master may be asked. Once a byte was written, only
+//! the class knows what asking twice would do (`stagedoor_config::class::Replay`); a master that says 503 with
+//! `Retry-After` has refused before any work, so that even a catalog may go elsewhere while its body is kept.
+#![deny(clippy::disallowed_methods)]
+
+use stagedoor_config::class::Replay;
+
+/// How an attempt ended without a response for the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection: refused, too late, or the handshake failed.
+    Unconnected,
+    /// Not a byte was written on a connection that had served before: it was closed while idle.
+    ClosedIdle,
+    /// Not a byte was written on a new connection.
+    NothingSent,
+    /// Something was written, and the connection ended before a response began.
+    Cut {
+        /// Whether the connection had served before.
+        reused: bool,
+    },
+    /// The master answered 503 with `Retry-After`: refused before any work.
+    Refused,
+}
+
+impl Failure {
+    /// The word in metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unconnected => "unconnected",
+            Self::ClosedIdle => "closed_idle",
+            Self::NothingSent => "nothing_sent",
+            Self::Cut { .. } => "cut",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The same master over a new connection: the old one had died of age, which says nothing against the master.
+    SameOverNew,
+    /// Another master.
+    Another,
+    /// Answer the agent.
+    GiveUp,
+}
+
+/// What is left to try with.
+#[derive(Debug, Clone, Copy)]
+pub struct Left {
+    /// Attempts made, this one included.
+    pub made: u32,
+    /// Attempts allowed.
+    pub allowed: u32,
+    /// Whether the whole body can be sent again.
+    pub body_kept: bool,
+}
+
+/// Decides what follows a failure.
+#[must_use]
+pub fn next(replay: Replay, failure: Failure, left: Left) -> Next {
+    if left.made >= left.allowed {
+        return Next::GiveUp;
+    }
+    match failure {
+        // Nothing was written, so the body has not been touched, kept or not.
+        Failure::Unconnected | Failure::NothingSent => Next::Another,
+        Failure::ClosedIdle => Next::SameOverNew,
+        Failure::Refused if left.body_kept => Next::Another,
+        Failure::Cut { reused } if left.body_kept && replay == Replay::Safe => {
+            if reused {
+                Next::SameOverNew
+            } else {
+                Next::Another
+            }
+        }
+        Failure::Refused | Failure::Cut { .. } => Next::GiveUp,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEPT: Left = Left { made: 1, allowed: 3, body_kept: true };
+    const STREAMED: Left = Left { body_kept: false, ..KEPT };
+
+    #[test]
+    fn nothing_sent_is_always_safe_to_ask_elsewhere() {
+        for replay in [Replay::Safe, Replay::RefusedOnly, Replay::Never] {
+            assert_eq!(next(replay, Failure::Unconnected, STREAMED), Next::Another);
+            assert_eq!(next(replay, Failure::ClosedIdle, STREAMED), Next::SameOverNew);
+            assert_eq!(next(replay, Failure::NothingSent, STREAMED), Next::Another);
+        }
+    }
+
+    #[test]
+    fn a_catalog_is_asked_again_after_a_byte_only_when_it_was_refused_before_work() {
+        let replay = Replay::RefusedOnly;
+        assert_eq!(next(replay, Failure::Refused, KEPT), Next::Another);
+        assert_eq!(next(replay, Failure::Refused, STREAMED), Next::GiveUp);
+        assert_eq!(next(replay, Failure::Cut { reused: true }, KEPT), Next::GiveUp);
+        assert_eq!(next(replay, Failure::Cut { reused: false }, KEPT), Next::GiveUp);
+    }
+
+    #[test]
+    fn a_file_is_asked_again_while_no_response_has_begun() {
+        assert_eq!(next(Replay::Safe, Failure::Cut { reused: true }, KEPT), Next::SameOverNew);
+        assert_eq!(next(Replay::Safe, Failure::Cut { reused: false }, KEPT), Next::Another);
+    }
+
+    #[test]
+    fn a_body_that_has_streamed_away_is_never_asked_again() {
+        for failure in [Failure::Cut { reused: true }, Failure::Cut { reused: false }, Failure::Refused] {
+            assert_eq!(next(Replay::Safe, failure, STREAMED), Next::GiveUp, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn attempts_end() {
+        let last = Left { made: 3, ..KEPT };
+        assert_eq!(next(Replay::Safe, Failure::Unconnected, last), Next::GiveUp);
+    }
+}

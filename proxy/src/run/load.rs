@@ -1,0 +1,146 @@
+//! From the files that the settings name to what is in force.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls_pki_types::UnixTime;
+use stagedoor_config::mistake::Mistake;
+use stagedoor_config::proxy::{KeyPair, PuppetCa, Settings};
+use stagedoor_config::read::{self, NotRead};
+use stagedoor_config::roster::Roster;
+use stagedoor_config::trust::{Source, Trust, Untrusted};
+
+use crate::observe::metrics::{Expiry, Metrics};
+use crate::run::state::Snapshot;
+use crate::tls::{self, Agents, BadPair, NoTls, Pair};
+
+/// Why a file that the settings name does not come into force.
+#[derive(Debug, thiserror::Error)]
+pub enum NotLoaded {
+    /// It cannot be read.
+    #[error(transparent)]
+    NotRead(#[from] NotRead),
+    /// The CA's bundle or its lists.
+    #[error("{}: expected the Puppet CA's own file", file.display())]
+    Untrusted {
+        /// Which of the two.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: Box<Untrusted>,
+    },
+    /// A certificate and its key.
+    #[error(transparent)]
+    Pair(#[from] BadPair),
+    /// Certificates that do not go together.
+    #[error(transparent)]
+    Tls(#[from] NoTls),
+    /// The roster, every mistake in it.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Roster(Vec<Mistake>),
+}
+
+/// What was read from files, before it becomes TLS.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    /// The Puppet CA.
+    pub trust: Arc<Trust>,
+    /// Shown to agents, in the order of the settings.
+    pub certificates: Vec<Pair>,
+    /// Shown to sealed masters.
+    pub client: Pair,
+}
+
+impl Parts {
+    /// Reads all of them.
+    ///
+    /// # Errors
+    /// The first file that cannot come into force.
+    pub(crate) fn read(settings: &Settings) -> Result<Self, NotLoaded> {
+        let files = &settings.puppet_ca;
+        let trust = trust(files, &read::bytes(&files.bundle)?, &read::bytes(&files.crl)?)?;
+        let certificates = settings.certificates.iter().map(pair).collect::<Result<_, _>>()?;
+        let client = pair(&settings.master_client)?;
+        Ok(Self { trust: Arc::new(trust), certificates, client })
+    }
+
+    /// The TLS that they make, in a snapshot of its own generation.
+    ///
+    /// # Errors
+    /// Certificates that do not go together.
+    pub(crate) fn snapshot(
+        &self,
+        settings: Arc<Settings>,
+        roster: Arc<Roster>,
+        generation: u64,
+    ) -> Result<Snapshot, NotLoaded> {
+        Ok(Snapshot {
+            settings,
+            agents: Agents::new(&self.certificates, Arc::clone(&self.trust))?,
+            masters_tls: tls::masters(&self.client, Arc::clone(&self.trust))?,
+            mom_tls: tls::mom(Arc::clone(&self.trust))?,
+            trust: Arc::clone(&self.trust),
+            roster,
+            generation,
+        })
+    }
+
+    /// Publishes when each of them ends, and says which ended already.
+    pub(crate) fn publish(&self, metrics: &Metrics) {
+        let end = |pair: Option<&Pair>| pair.map(|pair| pair.not_after);
+        let rsa = |pair: &&Pair| pair.algorithm() == rustls::SignatureAlgorithm::RSA;
+        let ends = [
+            (Expiry::PuppetCa, self.trust.authorities_end(), "a CA certificate in the bundle"),
+            (Expiry::Crl, self.trust.crl_next_update(), "the next update of a list of revoked certificates"),
+            (Expiry::DoorRsa, end(self.certificates.iter().find(rsa)), "the RSA certificate shown to agents"),
+            (
+                Expiry::DoorEcdsa,
+                end(self.certificates.iter().find(|pair| !rsa(pair))),
+                "the ECDSA certificate shown to agents",
+            ),
+            (Expiry::MasterClient, end(Some(&self.client)), "the certificate shown to masters"),
+        ];
+        let now = UnixTime::now();
+        for (which, at, what) in ends {
+            metrics.expires(which, at.map(|at| at.as_secs()));
+            if at.is_some_and(|at| at < now) {
+                tracing::error!(what, "past its end: agents or masters refuse it; renew it");
+            }
+        }
+    }
+}
+
+/// The Puppet CA from the text of its two files.
+///
+/// # Errors
+/// Names the file that is wrong.
+pub(crate) fn trust(files: &PuppetCa, bundle: &[u8], crl: &[u8]) -> Result<Trust, NotLoaded> {
+    Trust::from_pem(bundle, crl, UnixTime::now()).map_err(|source| {
+        let file = match source.source_file() {
+            Source::Bundle => &files.bundle,
+            Source::Lists => &files.crl,
+        };
+        NotLoaded::Untrusted { file: file.clone(), source: Box::new(source) }
+    })
+}
+
+fn pair(files: &KeyPair) -> Result<Pair, NotLoaded> {
+    if let Some(exposed) = read::exposed(&files.key)? {
+        tracing::warn!("{exposed}");
+    }
+    Ok(Pair::from_pem(files, &read::bytes(&files.certificate)?, &read::bytes(&files.key)?)?)
+}
+
+/// The roster. A file that is not there yet is an empty one: a door starts before anybody is admitted.
+///
+/// # Errors
+/// Every mistake in it: a roster that is half understood could send agents to a master that was retired.
+pub(crate) fn roster(file: &Path) -> Result<Roster, NotLoaded> {
+    match read::text(file) {
+        Ok(text) => Roster::parse(file, &text).map_err(NotLoaded::Roster),
+        Err(error) if error.is_missing() => {
+            tracing::warn!(file = %file.display(), "no roster yet: admit a compile master with `stagedoor roster admit`");
+            Ok(Roster::default())
+        }
+        Err(error) => Err(error.into()),
+    }
+}

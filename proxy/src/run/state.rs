@@ -1,0 +1,173 @@
+//! The two kinds of state: what is swapped, and what lives.
+//!
+//! A [`Snapshot`] is immutable: settings, trust, TLS and roster that belong together, published by one swap and
+//! loaded once per decision. What lives (the pool, bodies held, permits) stands beside it in [`Door`] and outlives
+//! every swap.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use rustls::ClientConfig;
+use stagedoor_config::proxy::Settings;
+use stagedoor_config::roster::Roster;
+use stagedoor_config::trust::Trust;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, watch};
+
+use crate::body::Held;
+use crate::link::Peer;
+use crate::observe::Observe;
+use crate::pool::Pool;
+use crate::pool::probe;
+use crate::sources::Sources;
+use crate::tls::Agents;
+
+/// What belongs together and is swapped together.
+pub(crate) struct Snapshot {
+    /// As read from the file.
+    pub settings: Arc<Settings>,
+    /// Who is believed.
+    pub trust: Arc<Trust>,
+    /// What agents are shown, and how they are judged.
+    pub agents: Agents,
+    /// What masters are shown, and how they are judged.
+    pub masters_tls: Arc<ClientConfig>,
+    /// How the Master of Masters is judged; it is shown nothing.
+    pub mom_tls: Arc<ClientConfig>,
+    /// Who is admitted.
+    pub roster: Arc<Roster>,
+    /// Counts changes of trust and TLS: an agent judged and a link opened under another number are judged anew.
+    pub generation: u64,
+}
+
+/// One door.
+pub(crate) struct Door {
+    /// What is in force.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// The masters, alive.
+    pub pool: Arc<Pool>,
+    /// The way to the Master of Masters.
+    pub mom: Arc<Peer>,
+    /// Where every outcome passes through.
+    pub observe: Arc<Observe>,
+    /// Bodies kept in memory.
+    pub held: Held,
+    /// Agent connections that may still be opened.
+    pub connections: Arc<Semaphore>,
+    /// Handshakes that may still begin.
+    pub handshakes: Semaphore,
+    /// CA requests that may still go to the Master of Masters.
+    pub mom_ca: Arc<Semaphore>,
+    /// Package requests that may still go to the Master of Masters.
+    pub mom_packages: Arc<Semaphore>,
+    /// Connections without a certificate, by where they come from.
+    pub sources: Sources,
+    ends: watch::Sender<bool>,
+    /// One change at a time: a change reads the snapshot in force, and its swap must not undo another's.
+    changes: Mutex<()>,
+}
+
+impl Door {
+    pub(crate) fn new(
+        snapshot: Snapshot,
+        pool: Arc<Pool>,
+        mom: Arc<Peer>,
+        observe: Arc<Observe>,
+    ) -> Arc<Self> {
+        let bounds = snapshot.settings.bounds;
+        Arc::new(Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            pool,
+            mom,
+            held: Held::new(bounds.bodies, Arc::clone(observe.metrics())),
+            connections: Arc::new(Semaphore::new(bounds.connections)),
+            handshakes: Semaphore::new(bounds.handshakes),
+            mom_ca: Arc::new(Semaphore::new(bounds.mom_ca)),
+            mom_packages: Arc::new(Semaphore::new(bounds.mom_packages)),
+            observe,
+            sources: Sources::new(bounds.unauthenticated_per_source),
+            ends: watch::Sender::new(false),
+            changes: Mutex::new(()),
+        })
+    }
+
+    /// Makes the next snapshot from the one in force, or leaves that one in force when `make` fails.
+    pub(crate) fn change<E>(
+        self: &Arc<Self>,
+        make: impl FnOnce(&Snapshot) -> Result<Snapshot, E>,
+    ) -> Result<(), E> {
+        let _one_at_a_time = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.snapshot.load_full();
+        let next = make(&before)?;
+        let roster_changed = next.roster.generation != before.roster.generation;
+        let roster = Arc::clone(&next.roster);
+        self.snapshot.store(Arc::new(next));
+        if roster_changed {
+            self.man(&roster);
+        }
+        Ok(())
+    }
+
+    /// Makes the pool hold what the roster says.
+    pub(crate) fn man(self: &Arc<Self>, roster: &Roster) {
+        let metrics = self.observe.metrics();
+        metrics.roster_generation.set(i64::try_from(roster.generation).unwrap_or(i64::MAX));
+        self.pool.reconcile(roster, |peer, id, metrics, beside: &Handle| {
+            beside.spawn(probe::keep_asking(Arc::clone(self), peer, id, metrics)).abort_handle()
+        });
+    }
+
+    /// From now on every answer ends its connection and no new connection is accepted.
+    pub(crate) fn end(&self) {
+        self.ends.send_replace(true);
+    }
+
+    /// Whether the door is being stopped.
+    pub(crate) fn is_ending(&self) -> bool {
+        *self.ends.borrow()
+    }
+
+    /// Waits until the door is told to stop.
+    pub(crate) async fn ended(&self) {
+        // The sender is our own, so it cannot be gone.
+        drop(self.ends.subscribe().wait_for(|ends| *ends).await);
+    }
+
+    /// Why the door cannot serve agents now; nothing when it can.
+    pub(crate) fn unready(&self) -> Vec<String> {
+        let snapshot = self.snapshot.load();
+        let mut why = Vec::new();
+        if self.is_ending() {
+            why.push("the door is being stopped".to_owned());
+        }
+        if snapshot.roster.masters.is_empty() {
+            why.push(
+                "the roster is empty: admit a compile master with `stagedoor roster admit CERTNAME`"
+                    .to_owned(),
+            );
+        } else if !self.pool.able() {
+            why.push("no compile master on the roster is fit: see `stagedoor roster show` and each master's status".to_owned());
+        }
+        why
+    }
+}
+
+impl Snapshot {
+    /// The same with another roster.
+    pub(crate) fn with_roster(&self, roster: Arc<Roster>) -> Self {
+        Self { roster, ..self.same() }
+    }
+
+    /// A copy; every part is shared.
+    pub(crate) fn same(&self) -> Self {
+        Self {
+            settings: Arc::clone(&self.settings),
+            trust: Arc::clone(&self.trust),
+            agents: self.agents.clone(),
+            masters_tls: Arc::clone(&self.masters_tls),
+            mom_tls: Arc::clone(&self.mom_tls),
+            roster: Arc::clone(&self.roster),
+            generation: self.generation,
+        }
+    }
+}

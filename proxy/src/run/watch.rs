@@ -1,0 +1,153 @@
+//! Files that change under a running door: the CA's bundle and lists, certificates and keys.
+//!
+//! Looked at twice a second, taken when two looks agree. Files that belong together are one group; a group that is
+//! wrong leaves its old content in force and holds up no other: a broken certificate must not keep a revocation out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stagedoor_config::proxy::{KeyPair, PuppetCa, Settings};
+use stagedoor_config::read::{Look, NotRead, Watched};
+
+use crate::run::load::{self, NotLoaded, Parts};
+use crate::run::state::Door;
+use crate::tls::Pair;
+
+/// Twice a second: with two looks that must agree, a revoked agent is refused a second after the file changed.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The groups of files of one door, and what they hold.
+pub(crate) struct Files {
+    parts: Parts,
+    groups: Vec<Group>,
+}
+
+struct Group {
+    what: What,
+    watched: Watched,
+    /// Whether the last look could not read it: said once, not twice a second.
+    unreadable: bool,
+}
+
+/// What a group of files is.
+#[derive(Debug, Clone)]
+enum What {
+    Ca(PuppetCa),
+    Certificate(usize, KeyPair),
+    Client(KeyPair),
+}
+
+impl What {
+    /// The word in metrics and in the log.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Ca(_) => "puppet_ca",
+            Self::Certificate(..) => "certificate",
+            Self::Client(_) => "master_client",
+        }
+    }
+}
+
+impl Files {
+    /// Begins to watch what the settings name. What was read for `parts` and what is read here may differ by a
+    /// change in between, which the first looks then find.
+    pub(crate) fn open(settings: &Settings, parts: Parts) -> Result<Self, NotRead> {
+        let ca = &settings.puppet_ca;
+        let mut groups = vec![Group::open(What::Ca(ca.clone()), vec![ca.bundle.clone(), ca.crl.clone()])?];
+        for (at, files) in settings.certificates.iter().enumerate() {
+            groups.push(Group::pair(What::Certificate(at, files.clone()), files)?);
+        }
+        let client = &settings.master_client;
+        groups.push(Group::pair(What::Client(client.clone()), client)?);
+        Ok(Self { parts, groups })
+    }
+
+    /// Looks until the door ends.
+    pub(crate) async fn watch(mut self, door: Arc<Door>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = door.ended() => return,
+            }
+            // A look may wait for a disk or for NFS; probes must not wait with it.
+            let (looked, door) = (self, Arc::clone(&door));
+            let Ok(after) = tokio::task::spawn_blocking(move || looked.look(&door)).await else { return };
+            self = after;
+        }
+    }
+
+    fn look(mut self, door: &Arc<Door>) -> Self {
+        for group in &mut self.groups {
+            let word = group.what.word();
+            let contents = match group.watched.look() {
+                Look::Nothing => {
+                    group.unreadable = false;
+                    continue;
+                }
+                Look::Unreadable(error) => {
+                    if !group.unreadable {
+                        tracing::warn!(what = word, "{error}; what was read before stays in force");
+                        door.observe.metrics().reloads_refused.count(word);
+                    }
+                    group.unreadable = true;
+                    continue;
+                }
+                Look::Taken(contents) => contents,
+            };
+            let taken = group.what.read(&self.parts, &contents).and_then(|parts| {
+                door.change(|before| {
+                    let (settings, roster) = (Arc::clone(&before.settings), Arc::clone(&before.roster));
+                    parts.snapshot(settings, roster, before.generation + 1)
+                })?;
+                Ok(parts)
+            });
+            match taken {
+                Ok(parts) => {
+                    tracing::info!(
+                        what = word,
+                        revoked = parts.trust.revoked_count(),
+                        "new files are in force"
+                    );
+                    parts.publish(door.observe.metrics());
+                    door.observe.metrics().reloads_taken.count(word);
+                    self.parts = parts;
+                }
+                Err(error) => {
+                    let error = crate::run::chain(&error);
+                    tracing::error!(what = word, error, "new files refused; the old ones stay in force");
+                    door.observe.metrics().reloads_refused.count(word);
+                }
+            }
+        }
+        self
+    }
+}
+
+impl Group {
+    fn open(what: What, paths: Vec<std::path::PathBuf>) -> Result<Self, NotRead> {
+        let (watched, _) = Watched::open(paths)?;
+        Ok(Self { what, watched, unreadable: false })
+    }
+
+    fn pair(what: What, files: &KeyPair) -> Result<Self, NotRead> {
+        Self::open(what, vec![files.certificate.clone(), files.key.clone()])
+    }
+}
+
+impl What {
+    /// The parts with this group's new content.
+    fn read(&self, before: &Parts, contents: &[Vec<u8>]) -> Result<Parts, NotLoaded> {
+        let mut parts = before.clone();
+        let [first, second] = contents else { return Ok(parts) };
+        match self {
+            Self::Ca(files) => parts.trust = Arc::new(load::trust(files, first, second)?),
+            Self::Certificate(at, files) => {
+                if let Some(place) = parts.certificates.get_mut(*at) {
+                    *place = Pair::from_pem(files, first, second)?;
+                }
+            }
+            Self::Client(files) => parts.client = Pair::from_pem(files, first, second)?,
+        }
+        Ok(parts)
+    }
+}
