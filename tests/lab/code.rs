@@ -23,7 +23,7 @@ pub(crate) fn lay_out(root: &Path) -> Result<()> {
 }
 
 /// Resources that make an agent's report 3 MB long: Puppet repeats a message in the resource, the event and the log.
-pub(crate) const CHATTY_LINES: usize = 150;
+pub(crate) const CHATTY_LINES: usize = 80;
 
 fn site(root: &Path) -> String {
     format!(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::door_ca::DoorCa;
-use crate::machine::{DOOR, MASTERS, MOM, PORT, copy, make_folder, write};
+use crate::machine::{DOOR, MASTERS, MOM, PORT, copy, make_folder, read, write};
 use crate::master::HEADER_LIMIT;
 use crate::mom::Mom;
 use crate::patience::{until, when};
@@ -59,6 +59,19 @@ impl Door {
             return Ok(());
         }
         bail!("the door has ended: see {}", self.process().output().display())
+    }
+
+    /// The end of what it wrote, for a scenario that failed.
+    pub(crate) fn last_words(&self) -> String {
+        let mut words = String::new();
+        for file in [self.process().output(), self.folder().join("access.log")] {
+            let text = read(&file).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            for line in lines.iter().skip(lines.len().saturating_sub(12)) {
+                words.push_str(&format!("    {line:.600}\n"));
+            }
+        }
+        words
     }
 
     fn process(&self) -> Process {

@@ -65,7 +65,8 @@ impl Lab {
         }
         install::install_missing()?;
         refuse_taken_ports()?;
-        make_folder(&self.root)?;
+        // `down` removes no folder without this one.
+        make_folder(&self.root.join("processes"))?;
         let clock = Clock::start();
         // The door is built while nothing else wants the processor.
         door::program()?;

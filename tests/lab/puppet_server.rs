@@ -125,6 +125,7 @@ impl PuppetServer {
             .arg("--restart-file")
             .arg(folder.join("run/restart"))
             .env("HOME", folder.join("var"))
+            .env("LC_ALL", "C.UTF-8")
             .current_dir(&folder);
         self.process().start(&mut java, Some(puppet))
     }

@@ -45,7 +45,7 @@ impl PuppetDb {
         let data = folder.join("data");
         succeed(
             as_user(postgres, &format!("{POSTGRESQL}/initdb"))
-                .args(["--auth=trust", "--no-sync", "-D"])
+                .args(["--auth=trust", "--no-sync", "--locale=C.UTF-8", "-D"])
                 .arg(&data),
         )?;
         let mut server = Command::new(format!("{POSTGRESQL}/postgres"));
@@ -111,6 +111,7 @@ impl PuppetDb {
         .arg(folder.join("conf.d"))
         .args(["--bootstrap-config", "/etc/puppetdb/bootstrap.cfg"])
         .env("HOME", folder.join("var"))
+        .env("LC_ALL", "C.UTF-8")
         .current_dir(&folder);
         self.process().start(&mut java, Some(puppetdb))
     }

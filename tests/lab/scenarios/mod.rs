@@ -77,7 +77,10 @@ pub(crate) fn play(lab: &Lab, scenarios: &[&Scenario]) -> (usize, usize) {
                 passed += 1;
                 println!("  passed in {} minutes", clock.minutes());
             }
-            Err(error) => println!("  FAILED after {} minutes: {error:#}", clock.minutes()),
+            Err(error) => {
+                println!("  FAILED after {} minutes: {error:#}", clock.minutes());
+                println!("  the door's last words:\n{}", lab.door().last_words());
+            }
         }
     }
     (passed, scenarios.len() - passed)

@@ -59,8 +59,8 @@ pub(super) fn a_revoked_agent_is_refused_at_once(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// From the change of the file; `puppetserver ca revoke` itself takes about as long to end after it.
-const PROMISED: Duration = Duration::from_secs(5);
+/// From the change of the CA's file.
+const PROMISED: Duration = Duration::from_secs(2);
 
 fn since(changed: SystemTime) -> Duration {
     changed.elapsed().unwrap_or_default()
