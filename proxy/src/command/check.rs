@@ -245,7 +245,11 @@ impl Found {
 
     /// The verdict, and what to say of it to a person.
     fn finish(mut self) -> (Self, Vec<String>) {
-        let refused = self.signed.as_ref().map(|signed| signed.refused.as_slice()).unwrap_or_default();
+        // A CA's folder keeps what has expired and what was revoked: told, and no reason to call the door unfit.
+        let (refused, lapsed, large) = match &self.signed {
+            Some(signed) => (&signed.refused[..], &signed.lapsed[..], &signed.large[..]),
+            None => Default::default(),
+        };
         self.good = self.mistakes.is_empty() && self.errors.is_empty() && refused.is_empty();
         let mut words = Vec::new();
         if !self.mistakes.is_empty() {
@@ -254,9 +258,15 @@ impl Found {
         words.extend(self.errors.iter().map(|finding| finding.words("error")));
         words.extend(self.warnings.iter().map(|finding| finding.words("warning")));
         words.extend(refused.iter().map(|refused| format!("refused: {}: {}", refused.file, refused.why)));
+        words.extend(lapsed.iter().map(|lapsed| format!("lapsed: {}: {}", lapsed.file, lapsed.why)));
+        words.extend(large.iter().map(|large| format!("warning: {}", large.words())));
         if let Some(signed) = &self.signed {
-            let (judged, refused) = (signed.judged, signed.refused.len());
-            self.facts.push(format!("signed: {judged} certificates judged, {refused} would be refused"));
+            let (judged, refused, lapsed) = (signed.judged, signed.refused.len(), signed.lapsed.len());
+            let count = format!(
+                "signed: {judged} certificates judged, {refused} would be refused, {lapsed} have expired or are revoked"
+            );
+            // Facts are said where all is good, and this is worth saying where it is not.
+            if refused == 0 { self.facts.push(count) } else { words.push(count) }
         }
         (self, words)
     }
