@@ -36,8 +36,10 @@ pub enum Class {
     Plans,
     /// Anything else under `/puppet/`, and legacy forms without a class of their own: the masters know.
     Other,
-    /// CA bootstrap: `certificate`, `certificate_revocation_list`, `certificate_request`.
+    /// CA bootstrap, reading: `certificate`, `certificate_revocation_list`, the state of a `certificate_request`.
     Ca,
+    /// CA bootstrap, sending a `certificate_request`.
+    Csr,
     /// `/packages/`: installers served by the Master of Masters.
     Packages,
     /// `/status/v1/simple`: answered by the door itself.
@@ -69,7 +71,7 @@ pub enum Replay {
 
 impl Class {
     /// Every class, in the order of [`Class::index`].
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Catalog,
         Self::Node,
         Self::FileMetadata,
@@ -84,6 +86,7 @@ impl Class {
         Self::Plans,
         Self::Other,
         Self::Ca,
+        Self::Csr,
         Self::Packages,
         Self::Status,
     ];
@@ -112,6 +115,7 @@ impl Class {
             Self::Plans => "plans",
             Self::Other => "other",
             Self::Ca => "ca",
+            Self::Csr => "csr",
             Self::Packages => "packages",
             Self::Status => "status",
         }
@@ -121,7 +125,7 @@ impl Class {
     #[must_use]
     pub const fn destination(self) -> Destination {
         match self {
-            Self::Ca | Self::Packages => Destination::Mom,
+            Self::Ca | Self::Csr | Self::Packages => Destination::Mom,
             Self::Status => Destination::Door,
             _ => Destination::Masters,
         }
@@ -145,12 +149,13 @@ impl Class {
     /// What may be done after a byte was written.
     ///
     /// `facts` replaces what was there and `file_bucket_file` is addressed by its content, so both may be asked
-    /// again although they write. Unknown paths are not replayed: nobody knows what they do.
+    /// again although they write. A certificate request sent twice is refused by the CA the second time, and unknown
+    /// paths are not replayed: nobody knows what they do.
     #[must_use]
     pub const fn replay(self) -> Replay {
         match self {
             Self::Catalog | Self::Report => Replay::RefusedOnly,
-            Self::Ca | Self::Packages | Self::Other | Self::Status => Replay::Never,
+            Self::Csr | Self::Other | Self::Status => Replay::Never,
             _ => Replay::Safe,
         }
     }
@@ -176,12 +181,12 @@ mod tests {
     #[test]
     fn only_bootstrap_packages_and_status_go_without_an_identity() {
         let open: Vec<&str> = Class::ALL.iter().filter(|c| !c.needs_identity()).map(|c| c.name()).collect();
-        assert_eq!(open, ["ca", "packages", "status"]);
+        assert_eq!(open, ["ca", "csr", "packages", "status"]);
     }
 
     #[test]
     fn a_catalog_is_never_compiled_twice_after_a_byte_was_written() {
         assert_eq!(Class::Catalog.replay(), Replay::RefusedOnly);
-        assert_eq!(Class::Ca.replay(), Replay::Never, "a CSR sent twice is refused by the CA");
+        assert_eq!(Class::Csr.replay(), Replay::Never, "a CSR sent twice is refused by the CA");
     }
 }

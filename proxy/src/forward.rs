@@ -84,7 +84,7 @@ impl<'a> Asking<'a> {
         }
         let framing = headers::framing(&head.headers, head.version)?;
         let route = route::route(&head.method, &head.uri, head.version, &head.headers)?;
-        let Route { class, csr, environment, .. } = route;
+        let Route { class, environment, .. } = route;
         let environment = environment.map(|name| clip(name, ENVIRONMENT));
         self.line.note(|record| {
             record.class = Some(class);
@@ -111,7 +111,7 @@ impl<'a> Asking<'a> {
             self.connection.door.observe.metrics().forged_headers.inc();
         }
         let size = headers::head_size(&head.method, &head.uri, &head.headers, framing);
-        let out = self.read(head, body, csr).await?;
+        let out = self.read(head, body, class).await?;
         if class.destination() == Destination::Mom {
             return self.ask_mom(class, out).await;
         }
@@ -158,8 +158,9 @@ impl<'a> Asking<'a> {
     }
 
     /// Reads the body as far as the bounds allow, before anybody is asked.
-    async fn read(&mut self, head: Parts, body: Incoming, csr: bool) -> Result<Outbound, Refusal> {
+    async fn read(&mut self, head: Parts, body: Incoming, class: Class) -> Result<Outbound, Refusal> {
         let bounds = &self.snapshot.settings.bounds;
+        let csr = class == Class::Csr;
         let limits = Limits {
             keep: if csr { bounds.csr } else { bounds.body },
             most: csr.then_some(bounds.csr),
@@ -209,11 +210,7 @@ impl<'a> Asking<'a> {
             return Err(Refusal::MomBusy);
         };
         self.line.note(|record| record.asked = Asked::Mom);
-        let replay = if out.head.method == Method::GET || out.head.method == Method::HEAD {
-            Replay::Safe
-        } else {
-            class.replay()
-        };
+        let replay = class.replay();
         let peer = &door.mom;
         let (mut made, mut fresh) = (0, false);
         loop {

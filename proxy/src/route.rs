@@ -37,8 +37,6 @@ pub struct Route<'a> {
     /// What the request is about, as it stands in the path: the certname of a CA request, catalog, report, node or
     /// facts; the checksum of a file bucket's file. May hold percent-encodings.
     pub key: Option<&'a str>,
-    /// A certificate request is being sent, whose body has a bound of its own.
-    pub csr: bool,
 }
 
 /// Finds the route of a request, or why it has none.
@@ -82,7 +80,7 @@ fn by_path<'a>(method: &Method, path: &'a str, query: Option<&'a str>) -> Result
         "metrics" => Err(Refusal::Forbidden(Forbidden::Metrics)),
         "file-sync" | "file-sync-git" => Err(Refusal::Forbidden(Forbidden::FileSync)),
         "v2.0" if rest == "/environments" => {
-            Ok(Route { class: Class::Environments, environment: None, key: None, csr: false })
+            Ok(Route { class: Class::Environments, environment: None, key: None })
         }
         environment if is_environment(environment) => legacy(method, environment, rest),
         _ => Err(Refusal::NotFound),
@@ -92,7 +90,7 @@ fn by_path<'a>(method: &Method, path: &'a str, query: Option<&'a str>) -> Result
 /// `/puppet/v3/…`, `/puppet/v4/…` and whatever else a master may know below `/puppet/`.
 fn puppet<'a>(rest: &'a str, query: Option<&'a str>) -> Result<Route<'a>, Refusal> {
     let environment = query.and_then(environment_of);
-    let other = Route { class: Class::Other, environment, key: None, csr: false };
+    let other = Route { class: Class::Other, environment, key: None };
     if rest.is_empty() {
         return Err(Refusal::NotFound);
     }
@@ -121,7 +119,7 @@ fn puppet<'a>(rest: &'a str, query: Option<&'a str>) -> Result<Route<'a>, Refusa
         _ => Class::Other,
     };
     let key = key(class, rest)?;
-    Ok(Route { class, environment, key, csr: false })
+    Ok(Route { class, environment, key })
 }
 
 /// `/puppet-ca/v1/…`: what a new agent needs, and nothing that administers.
@@ -157,7 +155,7 @@ fn bootstrap<'a>(
     rest: &'a str,
 ) -> Result<Route<'a>, Refusal> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
-    let mut csr = false;
+    let mut class = Class::Ca;
     match name {
         "certificate" if reads => {}
         "certificate" => return Err(Refusal::Method("GET, HEAD")),
@@ -167,7 +165,7 @@ fn bootstrap<'a>(
         }
         "certificate_revocation_list" => return Err(Refusal::Method("GET, HEAD")),
         "certificate_request" if reads => {}
-        "certificate_request" if *method == Method::PUT => csr = true,
+        "certificate_request" if *method == Method::PUT => class = Class::Csr,
         "certificate_request" if *method == Method::DELETE => {
             return Err(Refusal::Forbidden(Forbidden::CaAdministration));
         }
@@ -188,7 +186,7 @@ fn bootstrap<'a>(
     if !is_certname(key) {
         return Err(Refusal::Path);
     }
-    Ok(Route { class: Class::Ca, environment, key: Some(key), csr })
+    Ok(Route { class, environment, key: Some(key) })
 }
 
 /// `/packages/…`: installers, which a client without a certificate fetches.
@@ -208,7 +206,7 @@ fn packages<'a>(method: &Method, rest: &'a str) -> Result<Route<'a>, Refusal> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Refusal::Method("GET, HEAD"));
     }
-    Ok(Route { class: Class::Packages, environment: None, key: None, csr: false })
+    Ok(Route { class: Class::Packages, environment: None, key: None })
 }
 
 /// `/status/v1/simple`, with or without the name of the service that compiles. The rest of `/status/` tells of one
@@ -220,7 +218,7 @@ fn status<'a>(method: &Method, rest: &'a str) -> Result<Route<'a>, Refusal> {
             if !matches!(*method, Method::GET | Method::HEAD) {
                 return Err(Refusal::Method("GET, HEAD"));
             }
-            Ok(Route { class: Class::Status, environment: None, key: None, csr: false })
+            Ok(Route { class: Class::Status, environment: None, key: None })
         }
         _ if rest.contains('%') => Err(Refusal::Path),
         _ if rest.starts_with("/v1/") => Err(Refusal::OneServersStatus),
@@ -252,7 +250,7 @@ fn legacy<'a>(method: &Method, environment: &'a str, rest: &'a str) -> Result<Ro
     let (indirection, rest) = segment(rest)?;
     if let Some((_, class)) = LEGACY.iter().find(|(name, _)| *name == indirection) {
         let key = key(*class, rest)?;
-        return Ok(Route { class: *class, environment: Some(environment), key, csr: false });
+        return Ok(Route { class: *class, environment: Some(environment), key });
     }
     bootstrap(method, Some(environment), indirection, rest)
 }

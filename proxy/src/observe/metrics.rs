@@ -218,7 +218,7 @@ impl Metrics {
     #[must_use]
     pub const fn mom(&self, class: Class) -> Option<&MomMetrics> {
         match class {
-            Class::Ca => Some(&self.mom_ca),
+            Class::Ca | Class::Csr => Some(&self.mom_ca),
             Class::Packages => Some(&self.mom_packages),
             _ => None,
         }

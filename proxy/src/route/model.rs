@@ -163,7 +163,7 @@ fn endpoint(method: &Method, segments: &[&str], reading: Reading) -> Seen {
             }
             ["puppet", "v3", name, ..] => {
                 let class = Class::ALL.into_iter().find(|class| {
-                    class.name() == *name && !matches!(class, Class::Ca | Class::Packages | Class::Status)
+                    class.name() == *name && !matches!(class, Class::Ca | Class::Csr | Class::Packages | Class::Status)
                 });
                 return Endpoint(match *name {
                     "environment_classes" | "environment_modules" | "environment_transports" => {
@@ -216,11 +216,11 @@ fn ca(method: &Method, name: &str, rest: &[&str]) -> Seen {
         ("DELETE", "certificate_request") | ("PUT", "certificate_revocation_list") => Seen::CaAdministration,
         (_, "certificate_renewal") => Seen::Private,
         ("GET" | "HEAD", "certificate" | "certificate_revocation_list" | "certificate_request")
-        | ("PUT", "certificate_request")
             if rest.len() == 1 =>
         {
             Seen::Endpoint(Class::Ca)
         }
+        ("PUT", "certificate_request") if rest.len() == 1 => Seen::Endpoint(Class::Csr),
         _ => Seen::Nothing,
     }
 }

@@ -42,7 +42,7 @@ fn every_request_of_an_agents_run_has_its_class() {
         ("GET", "/puppet-ca/v1/certificate/ca", Class::Ca),
         ("GET", "/puppet-ca/v1/certificate_revocation_list/ca", Class::Ca),
         ("GET", "/puppet-ca/v1/certificate_request/a.example.com", Class::Ca),
-        ("PUT", "/puppet-ca/v1/certificate_request/a.example.com", Class::Ca),
+        ("PUT", "/puppet-ca/v1/certificate_request/a.example.com", Class::Csr),
         ("GET", "/packages/current/install.bash", Class::Packages),
         ("GET", "/packages/2019.8.12/el-7-x86_64/puppet-agent-6.28.0-1.el7.x86_64.rpm", Class::Packages),
         ("GET", "/status/v1/simple", Class::Status),
@@ -60,7 +60,7 @@ fn every_request_of_an_agents_run_has_its_class() {
         ("GET", "/production/resource_types/x", Class::Other),
         ("GET", "/production/status/a.example.com", Class::Other),
         ("GET", "/production/certificate/ca", Class::Ca),
-        ("PUT", "/production/certificate_request/a.example.com", Class::Ca),
+        ("PUT", "/production/certificate_request/a.example.com", Class::Csr),
         ("GET", "/production/certificate_revocation_list/ca", Class::Ca),
         ("GET", "/v2.0/environments", Class::Environments),
     ] {
@@ -240,7 +240,7 @@ fn only_the_sending_of_a_request_is_a_csr() {
         (Method::GET, "/puppet-ca/v1/certificate_request/a", false),
         (Method::PUT, "/puppet/v3/report/a", false),
     ] {
-        assert_eq!(ask(&method, &target.parse().unwrap()).unwrap().csr, expected, "{method} {target}");
+        assert_eq!(ask(&method, &target.parse().unwrap()).unwrap().class == Class::Csr, expected, "{method} {target}");
     }
 }
 
