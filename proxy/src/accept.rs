@@ -29,7 +29,7 @@ use crate::observe::meter::Held as Counted;
 use crate::observe::record::TlsVersion;
 use crate::pace::{Least, Socket};
 use crate::run::state::{Door, Snapshot};
-use crate::sources::Place;
+use crate::sources::Entered;
 use crate::tls;
 
 /// After an error that is not one connection's own (no file descriptor left): long enough for some to close, short
@@ -95,15 +95,15 @@ async fn connection(
     let _open = Counted::one(door.observe.metrics(), |metrics| &metrics.connections_open);
     let snapshot = door.snapshot.load_full();
     let began = Instant::now();
-    let Some(shaken) = shake(&door, &snapshot, stream).await else { return };
+    let mut source = door.sources.enter(peer.ip());
+    let Some(shaken) = shake(&door, &snapshot, &source, stream).await else { return };
     door.observe.metrics().handshake(shaken.version, began.elapsed());
-    let unknown = (shaken.who.1.is_none()).then(|| door.sources.enter(peer.ip()));
-    let (_unknown, over) = match unknown {
-        Some(Place { held, over }) => {
-            (Some((held, Counted::one(door.observe.metrics(), |metrics| &metrics.unauthenticated))), over)
-        }
-        None => (None, false),
-    };
+    let (mut over, mut unknown) = (false, None);
+    if shaken.who.1.is_none() {
+        over = source.unknown();
+        let counted = Counted::one(door.observe.metrics(), |metrics| &metrics.unauthenticated);
+        unknown = Some((source, counted));
+    }
     if over {
         door.observe.metrics().unauthenticated_refused.inc();
     }
@@ -116,6 +116,7 @@ async fn connection(
         over,
     ));
     serve(connection, shaken.stream, &snapshot).await;
+    drop(unknown);
 }
 
 /// A connection whose handshake is over.
@@ -126,7 +127,7 @@ struct Shaken {
 }
 
 /// Hello and TLS, within the time and the number that the bounds give handshakes.
-async fn shake(door: &Door, snapshot: &Snapshot, stream: TcpStream) -> Option<Shaken> {
+async fn shake(door: &Door, snapshot: &Snapshot, source: &Entered, stream: TcpStream) -> Option<Shaken> {
     let metrics = door.observe.metrics();
     let bounds = &snapshot.settings.bounds;
     let ends = tokio::time::Instant::now() + bounds.handshake_time;
@@ -135,7 +136,12 @@ async fn shake(door: &Door, snapshot: &Snapshot, stream: TcpStream) -> Option<Sh
         return None;
     };
     let (stream, first) = first?;
-    let Ok(Ok(_one_of_few)) = tokio::time::timeout_at(ends, door.handshakes.acquire()).await else {
+    // First a place among its source's: whoever stalls there holds up nobody else.
+    let Ok(Ok(_of_its_source)) = tokio::time::timeout_at(ends, source.handshakes.acquire()).await else {
+        metrics.hello_refused.count("source_handshakes_full");
+        return None;
+    };
+    let Ok(Ok(_of_all)) = tokio::time::timeout_at(ends, door.handshakes.acquire()).await else {
         metrics.hello_refused.count("handshakes_full");
         return None;
     };

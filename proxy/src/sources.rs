@@ -1,61 +1,93 @@
-//! How many connections without a certificate one address has open.
+//! What one address may have at once of what anybody may have.
 //!
-//! Anybody may open them, since a new agent has no certificate; one address may therefore not have all of them.
+//! A new agent has no certificate, so anybody may open connections, begin handshakes and stop there. One address may
+//! not take all of the places for either: of connections without a certificate it has its bound, of the handshakes
+//! under way a quarter. A site behind one translated address waits for its own handshakes, milliseconds each; an
+//! attacker who stalls waits for nobody but himself.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Counts by address; an entry lives as long as a connection it counts.
-#[derive(Debug)]
+use tokio::sync::Semaphore;
+
+/// Counts by address; an entry lives as long as something it counts.
+#[derive(Debug, Clone)]
 pub(crate) struct Sources {
-    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    most: usize,
+    here: Arc<Mutex<HashMap<IpAddr, Source>>>,
+    most_unknown: usize,
+    most_handshakes: usize,
 }
 
-/// One connection's place among its source's.
-pub(crate) struct Place {
-    /// Counts until dropped.
-    pub held: Entered,
-    /// Whether the source has more than it may.
-    pub over: bool,
+#[derive(Debug)]
+struct Source {
+    /// Connections of any kind that look at this entry.
+    users: usize,
+    /// Connections without a certificate.
+    unknown: usize,
+    handshakes: Arc<Semaphore>,
 }
 
-/// Counts as one of its source until dropped.
+/// One connection among its source's, until dropped.
 #[derive(Debug)]
 pub(crate) struct Entered {
-    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    sources: Sources,
     ip: IpAddr,
+    /// The source's places for handshakes.
+    pub handshakes: Arc<Semaphore>,
+    unknown: bool,
 }
 
 impl Sources {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { open: Arc::default(), most }
+    pub(crate) fn new(most_unknown: usize, handshakes: usize) -> Self {
+        Self { here: Arc::default(), most_unknown, most_handshakes: (handshakes / 4).max(1) }
     }
 
-    /// One more from this address. An IPv6 host has at least a /64 of its own, so that is what counts as one.
-    pub(crate) fn enter(&self, ip: IpAddr) -> Place {
+    /// One more connection from this address.
+    pub(crate) fn enter(&self, ip: IpAddr) -> Entered {
         let ip = source(ip);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(ip).or_insert(0);
-        *count += 1;
-        let over = *count > self.most;
-        Place { held: Entered { open: Arc::clone(&self.open), ip }, over }
+        let mut here = self.lock();
+        let source = here.entry(ip).or_insert_with(|| Source {
+            users: 0,
+            unknown: 0,
+            handshakes: Arc::new(Semaphore::new(self.most_handshakes)),
+        });
+        source.users += 1;
+        let handshakes = Arc::clone(&source.handshakes);
+        Entered { sources: self.clone(), ip, handshakes, unknown: false }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Source>> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entered {
+    /// It has shown no certificate; answers whether its source now has more such connections than it may.
+    pub(crate) fn unknown(&mut self) -> bool {
+        let mut here = self.sources.lock();
+        let Some(source) = here.get_mut(&self.ip) else { return false };
+        if !self.unknown {
+            source.unknown += 1;
+            self.unknown = true;
+        }
+        source.unknown > self.sources.most_unknown
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.ip) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.ip);
-            }
+        let mut here = self.sources.lock();
+        let Some(source) = here.get_mut(&self.ip) else { return };
+        source.users -= 1;
+        source.unknown -= usize::from(self.unknown);
+        if source.users == 0 {
+            here.remove(&self.ip);
         }
     }
 }
 
+/// What counts as one: an address, or an IPv6 network of 64 bits, which is the least that a host has to itself.
 fn source(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => {
@@ -70,26 +102,43 @@ fn source(ip: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    fn unknown(sources: &Sources, ip: &str) -> (Entered, bool) {
+        let mut entered = sources.enter(ip.parse().expect("an address"));
+        let over = entered.unknown();
+        (entered, over)
+    }
+
     #[test]
     fn one_address_cannot_have_all_places_and_others_are_not_touched() {
-        let sources = Sources::new(2);
-        let ip: IpAddr = "192.0.2.1".parse().expect("an address");
-        let held: Vec<_> = (0..2).map(|_| sources.enter(ip)).collect();
-        assert!(held.iter().all(|place| !place.over));
-        assert!(sources.enter(ip).over);
-        assert!(!sources.enter("192.0.2.2".parse().expect("an address")).over);
+        let sources = Sources::new(2, 256);
+        let held: Vec<_> = (0..2).map(|_| unknown(&sources, "192.0.2.1")).collect();
+        assert!(held.iter().all(|(_, over)| !over));
+        assert!(unknown(&sources, "192.0.2.1").1);
+        assert!(!unknown(&sources, "192.0.2.2").1);
+        let verified = sources.enter("192.0.2.1".parse().expect("an address"));
         drop(held);
-        assert!(!sources.enter(ip).over);
-        assert!(sources.open.lock().expect("not poisoned").is_empty(), "nothing is kept of who left");
+        assert!(!unknown(&sources, "192.0.2.1").1, "a verified agent does not count");
+        drop(verified);
+        assert!(sources.lock().is_empty(), "nothing is kept of who left");
+    }
+
+    #[test]
+    fn an_address_that_stalls_its_handshakes_keeps_only_itself_waiting() {
+        let sources = Sources::new(2, 8);
+        let stalling = sources.enter("192.0.2.1".parse().expect("an address"));
+        let _first = stalling.handshakes.try_acquire().expect("two of eight");
+        let _second = stalling.handshakes.try_acquire().expect("two of eight");
+        assert!(stalling.handshakes.try_acquire().is_err());
+        assert!(sources.enter("192.0.2.2".parse().expect("an address")).handshakes.try_acquire().is_ok());
     }
 
     #[test]
     fn an_ipv6_network_counts_as_one_source() {
-        let sources = Sources::new(1);
-        let _first = sources.enter("2001:db8::1".parse().expect("an address"));
-        assert!(sources.enter("2001:db8::2".parse().expect("an address")).over);
-        assert!(!sources.enter("2001:db8:0:1::2".parse().expect("an address")).over);
-        let _mapped = sources.enter("::ffff:192.0.2.1".parse().expect("an address"));
-        assert!(sources.enter("192.0.2.1".parse().expect("an address")).over);
+        let sources = Sources::new(1, 256);
+        let _first = unknown(&sources, "2001:db8::1");
+        assert!(unknown(&sources, "2001:db8::2").1);
+        assert!(!unknown(&sources, "2001:db8:0:1::2").1);
+        let _mapped = unknown(&sources, "::ffff:192.0.2.1");
+        assert!(unknown(&sources, "192.0.2.1").1);
     }
 }

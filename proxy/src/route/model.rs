@@ -163,7 +163,8 @@ fn endpoint(method: &Method, segments: &[&str], reading: Reading) -> Seen {
             }
             ["puppet", "v3", name, ..] => {
                 let class = Class::ALL.into_iter().find(|class| {
-                    class.name() == *name && !matches!(class, Class::Ca | Class::Csr | Class::Packages | Class::Status)
+                    class.name() == *name
+                        && !matches!(class, Class::Ca | Class::Csr | Class::Packages | Class::Status)
                 });
                 return Endpoint(match *name {
                     "environment_classes" | "environment_modules" | "environment_transports" => {

@@ -240,7 +240,11 @@ fn only_the_sending_of_a_request_is_a_csr() {
         (Method::GET, "/puppet-ca/v1/certificate_request/a", false),
         (Method::PUT, "/puppet/v3/report/a", false),
     ] {
-        assert_eq!(ask(&method, &target.parse().unwrap()).unwrap().class == Class::Csr, expected, "{method} {target}");
+        assert_eq!(
+            ask(&method, &target.parse().unwrap()).unwrap().class == Class::Csr,
+            expected,
+            "{method} {target}"
+        );
     }
 }
 
