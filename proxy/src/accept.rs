@@ -95,18 +95,20 @@ async fn connection(
     let _open = Counted::one(door.observe.metrics(), |metrics| &metrics.connections_open);
     let snapshot = door.snapshot.load_full();
     let began = Instant::now();
-    let mut source = door.sources.enter(peer.ip());
+    let Some(mut source) = door.sources.enter(peer.ip()) else {
+        door.observe.metrics().hello_refused.count("source_full");
+        return;
+    };
     let Some(shaken) = shake(&door, &snapshot, &source, stream).await else { return };
     door.observe.metrics().handshake(shaken.version, began.elapsed());
-    let (mut over, mut unknown) = (false, None);
-    if shaken.who.1.is_none() {
-        over = source.unknown();
-        let counted = Counted::one(door.observe.metrics(), |metrics| &metrics.unauthenticated);
-        unknown = Some((source, counted));
-    }
+    let is_unknown = shaken.who.1.is_none();
+    let over = is_unknown && source.unknown();
     if over {
         door.observe.metrics().unauthenticated_refused.inc();
     }
+    // A verified agent's connection counts no longer.
+    let unknown = is_unknown
+        .then(|| (source, Counted::one(door.observe.metrics(), |metrics| &metrics.unauthenticated)));
     let connection = Arc::new(Connection::new(
         Arc::clone(&door),
         links,

@@ -1,14 +1,15 @@
 //! What one address may have at once of what anybody may have.
 //!
 //! A new agent has no certificate, so anybody may open connections, begin handshakes and stop there. One address may
-//! not take all of the places for either: of connections without a certificate it has its bound, of the handshakes
-//! under way a quarter. A site behind one translated address waits for its own handshakes, milliseconds each; an
+//! not take all of the places: of connections without a certificate it has its bound, of the handshakes under way a
+//! quarter, of all connections half while nobody knows yet who they are. A site behind one translated address waits for its own handshakes, milliseconds each; an
 //! attacker who stalls waits for nobody but himself.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use stagedoor_config::proxy::Bounds;
 use tokio::sync::Semaphore;
 
 /// Counts by address; an entry lives as long as something it counts.
@@ -17,6 +18,7 @@ pub(crate) struct Sources {
     here: Arc<Mutex<HashMap<IpAddr, Source>>>,
     most_unknown: usize,
     most_handshakes: usize,
+    most_connections: usize,
 }
 
 #[derive(Debug)]
@@ -39,12 +41,18 @@ pub(crate) struct Entered {
 }
 
 impl Sources {
-    pub(crate) fn new(most_unknown: usize, handshakes: usize) -> Self {
-        Self { here: Arc::default(), most_unknown, most_handshakes: (handshakes / 4).max(1) }
+    pub(crate) fn new(bounds: &Bounds) -> Self {
+        Self {
+            here: Arc::default(),
+            most_unknown: bounds.unauthenticated_per_source,
+            most_handshakes: (bounds.handshakes / 4).max(1),
+            most_connections: (bounds.connections / 2).max(1),
+        }
     }
 
-    /// One more connection from this address.
-    pub(crate) fn enter(&self, ip: IpAddr) -> Entered {
+    /// One more connection from this address; none when it has half of all that may be open. Dropped as soon as the
+    /// connection turns out to be a verified agent's: those count for the bound of all connections alone.
+    pub(crate) fn enter(&self, ip: IpAddr) -> Option<Entered> {
         let ip = source(ip);
         let mut here = self.lock();
         let source = here.entry(ip).or_insert_with(|| Source {
@@ -52,9 +60,12 @@ impl Sources {
             unknown: 0,
             handshakes: Arc::new(Semaphore::new(self.most_handshakes)),
         });
+        if source.users >= self.most_connections {
+            return None;
+        }
         source.users += 1;
         let handshakes = Arc::clone(&source.handshakes);
-        Entered { sources: self.clone(), ip, handshakes, unknown: false }
+        Some(Entered { sources: self.clone(), ip, handshakes, unknown: false })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Source>> {
@@ -102,39 +113,58 @@ fn source(ip: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    fn sources(unauthenticated_per_source: usize, handshakes: usize) -> Sources {
+        let bounds = Bounds { unauthenticated_per_source, handshakes, connections: 8, ..Bounds::default() };
+        Sources::new(&bounds)
+    }
+
+    fn enter(sources: &Sources, ip: &str) -> Option<Entered> {
+        sources.enter(ip.parse().expect("an address"))
+    }
+
     fn unknown(sources: &Sources, ip: &str) -> (Entered, bool) {
-        let mut entered = sources.enter(ip.parse().expect("an address"));
+        let mut entered = enter(sources, ip).expect("a place");
         let over = entered.unknown();
         (entered, over)
     }
 
     #[test]
     fn one_address_cannot_have_all_places_and_others_are_not_touched() {
-        let sources = Sources::new(2, 256);
+        let sources = sources(2, 256);
         let held: Vec<_> = (0..2).map(|_| unknown(&sources, "192.0.2.1")).collect();
         assert!(held.iter().all(|(_, over)| !over));
         assert!(unknown(&sources, "192.0.2.1").1);
         assert!(!unknown(&sources, "192.0.2.2").1);
-        let verified = sources.enter("192.0.2.1".parse().expect("an address"));
+        let shaking = enter(&sources, "192.0.2.1");
         drop(held);
-        assert!(!unknown(&sources, "192.0.2.1").1, "a verified agent does not count");
-        drop(verified);
+        assert!(!unknown(&sources, "192.0.2.1").1, "nobody knows yet who the other is");
+        drop(shaking);
         assert!(sources.lock().is_empty(), "nothing is kept of who left");
     }
 
     #[test]
     fn an_address_that_stalls_its_handshakes_keeps_only_itself_waiting() {
-        let sources = Sources::new(2, 8);
-        let stalling = sources.enter("192.0.2.1".parse().expect("an address"));
+        let sources = sources(2, 8);
+        let stalling = enter(&sources, "192.0.2.1").expect("a place");
         let _first = stalling.handshakes.try_acquire().expect("two of eight");
         let _second = stalling.handshakes.try_acquire().expect("two of eight");
         assert!(stalling.handshakes.try_acquire().is_err());
-        assert!(sources.enter("192.0.2.2".parse().expect("an address")).handshakes.try_acquire().is_ok());
+        let other = enter(&sources, "192.0.2.2").expect("a place");
+        assert!(other.handshakes.try_acquire().is_ok());
+    }
+
+    #[test]
+    fn an_address_that_opens_connections_and_is_silent_leaves_half_of_them_to_others() {
+        let sources = sources(2, 256);
+        let silent: Vec<_> = (0..4).filter_map(|_| enter(&sources, "192.0.2.1")).collect();
+        assert_eq!(silent.len(), 4, "half of eight");
+        assert!(enter(&sources, "192.0.2.1").is_none());
+        assert!(enter(&sources, "192.0.2.2").is_some());
     }
 
     #[test]
     fn an_ipv6_network_counts_as_one_source() {
-        let sources = Sources::new(1, 256);
+        let sources = sources(1, 256);
         let _first = unknown(&sources, "2001:db8::1");
         assert!(unknown(&sources, "2001:db8::2").1);
         assert!(!unknown(&sources, "2001:db8:0:1::2").1);

@@ -85,7 +85,7 @@ impl Door {
             mom_ca: Arc::new(Semaphore::new(bounds.mom_ca)),
             mom_packages: Arc::new(Semaphore::new(bounds.mom_packages)),
             observe,
-            sources: Sources::new(bounds.unauthenticated_per_source, bounds.handshakes),
+            sources: Sources::new(&bounds),
             ends: watch::Sender::new(false),
             changes: Mutex::new(()),
         })
