@@ -27,6 +27,10 @@ pub const ADMIN_UNIX: &str = "/run/stagedoor/admin.sock";
 pub const ACCESS_LOG: &str = "/var/log/stagedoor/access.log";
 /// The most threads that serve agents; machines have fewer cores.
 const MOST_WORKERS: u64 = 1024;
+/// The most addresses that agents connect to; each costs every thread a socket.
+const MOST_LISTEN: usize = 64;
+/// An ECDSA pair and an RSA pair.
+const MOST_CERTIFICATES: usize = 2;
 /// The kernel's room for a unix socket's path, without the final zero.
 const LONGEST_SOCKET_PATH: usize = 107;
 
@@ -100,7 +104,10 @@ fn listen(root: &mut Section<'_>, doc: &mut Document<'_>) -> Vec<Listen> {
     if sections.is_empty() && !doc.is_wrong("listen") {
         root.missing("listen", doc, "at least one [[listen]] with an `address`");
     }
-    for mut section in sections {
+    if sections.len() > MOST_LISTEN {
+        doc.contradiction(&["listen"], format!("at most {MOST_LISTEN} [[listen]]"));
+    }
+    for mut section in sections.into_iter().take(MOST_LISTEN) {
         let expected = "an IP address and a port, such as \"0.0.0.0:8140\" or \"[::]:8140\"";
         if let Some(entry) = section.need("address", doc, expected)
             && let Some(address) = entry.text(doc, expected, |text| text.parse::<SocketAddr>().ok())
@@ -125,13 +132,11 @@ fn certificates(root: &mut Section<'_>, doc: &mut Document<'_>) -> Vec<KeyPair> 
     if sections.is_empty() && !doc.is_wrong("certificate") {
         root.missing("certificate", doc, "at least one [[certificate]] with `certificate` and `key`");
     }
-    for (place, mut section) in sections.into_iter().enumerate() {
-        if place == 2 {
-            doc.contradiction(
-                &["certificate"],
-                "at most two [[certificate]]: a P-256 pair and an RSA pair side by side",
-            );
-        }
+    if sections.len() > MOST_CERTIFICATES {
+        let expected = "at most two [[certificate]]: a P-256 pair and an RSA pair side by side";
+        doc.contradiction(&["certificate"], expected);
+    }
+    for mut section in sections.into_iter().take(MOST_CERTIFICATES) {
         if let Some(pair) = key_pair(&mut section, doc) {
             if all.iter().any(|other| other.certificate == pair.certificate) {
                 let key = section.key("certificate");

@@ -91,7 +91,7 @@ fn roster(mut root: Section<'_>, text: &str, doc: &mut Document<'_>) -> Option<R
         doc.contradiction(&["master"], format!("at most {MOST_MASTERS} masters"));
     }
     let mut masters: Vec<Master> = Vec::new();
-    for mut section in sections {
+    for mut section in sections.into_iter().take(MOST_MASTERS) {
         if let Some(master) = master(&mut section, &masters, doc) {
             masters.push(master);
         }

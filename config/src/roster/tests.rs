@@ -155,6 +155,14 @@ fn every_mistake_is_told_with_its_line() {
 }
 
 #[test]
+fn a_roster_of_too_many_masters_is_refused_in_no_time() {
+    let masters = (0..50_000).map(|n| master(&format!("m{n}"))).collect();
+    let told = parse(&Roster { generation: 1, masters }.render()).unwrap_err();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].expected.contains("at most 1000 masters"), "{}", told[0]);
+}
+
+#[test]
 fn no_beginning_of_a_roster_passes_for_a_roster() {
     for roster in [Roster::default(), two()] {
         let text = roster.render();

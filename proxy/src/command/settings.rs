@@ -8,6 +8,7 @@ use stagedoor_config::proxy::Settings;
 use stagedoor_config::read::{self, NotRead};
 
 use super::Failure;
+pub(super) use crate::run::chain;
 
 /// Why there are no settings.
 #[derive(Debug)]
@@ -38,20 +39,8 @@ impl Bad {
     /// For a person, with colours where the standard error is a terminal.
     pub(super) fn words(&self) -> String {
         match self {
-            Self::File(error) => format!("stagedoor: {:#}", chain(error)),
+            Self::File(error) => format!("stagedoor: {}", chain(error)),
             Self::Text { mistakes, text } => report(mistakes, text, std::io::stderr().is_terminal()),
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        words.push_str(": ");
-        words.push_str(&error.to_string());
-        cause = error.source();
-    }
-    words
 }
