@@ -163,7 +163,11 @@ impl Trust {
         let accept = |path: &VerifiedPath<'_>| {
             let looked_at = self.walk(path, now);
             let verdict = looked_at.as_ref().map(|_| ()).map_err(|_| webpki::Error::CertRevoked);
-            *walked.borrow_mut() = looked_at;
+            // Of several paths' verdicts, revoked says most.
+            let mut kept = walked.borrow_mut();
+            if looked_at.is_ok() || !matches!(*kept, Err(Refused::Revoked)) {
+                *kept = looked_at;
+            }
             verdict
         };
         let built = end_entity.verify_for_usage(
@@ -247,6 +251,15 @@ impl Trust {
     #[must_use]
     pub fn authorities_end(&self) -> Option<UnixTime> {
         self.authorities.iter().map(|authority| authority.not_after).min()
+    }
+
+    /// The first list here that is older than `before`'s by the same key: taking it would let back in whom the newer one
+    /// keeps out. A restored CA may mean it so, hence nothing is refused; whoever reloads says it aloud.
+    #[must_use]
+    pub fn steps_back(&self, before: &Self) -> Option<&ListFacts> {
+        self.lists
+            .iter()
+            .find(|list| before.lists.iter().any(|old| old.key == list.key && list.older_than(old)))
     }
 
     /// Revoked certificates over all lists.

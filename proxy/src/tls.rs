@@ -55,7 +55,7 @@ pub enum NoTls {
         first: std::path::PathBuf,
         /// The second certificate file.
         second: std::path::PathBuf,
-        /// ECDSA or RSA.
+        /// RSA, ECDSA or Ed25519.
         kind: &'static str,
     },
     /// No certificate at all.
@@ -152,10 +152,7 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// The certificates shown to agents: ECDSA, which costs the door a sixth of an RSA 4096 handshake, to everyone who can.
 #[derive(Debug)]
-struct Shown {
-    preferred: Arc<CertifiedKey>,
-    other: Option<Arc<CertifiedKey>>,
-}
+struct Shown(Vec<Arc<CertifiedKey>>);
 
 impl Shown {
     fn new(pairs: &[Pair]) -> Result<Self, NoTls> {
@@ -166,23 +163,25 @@ impl Shown {
                 return Err(NoTls::TwoOfAKind {
                     first: first.files.certificate.clone(),
                     second: second.files.certificate.clone(),
-                    kind: if first.algorithm() == SignatureAlgorithm::RSA { "RSA" } else { "ECDSA" },
+                    kind: match first.algorithm() {
+                        SignatureAlgorithm::RSA => "RSA",
+                        SignatureAlgorithm::ECDSA => "ECDSA",
+                        _ => "Ed25519",
+                    },
                 });
             }
         }
         let mut ordered: Vec<_> = pairs.iter().collect();
         ordered.sort_by_key(|pair| pair.algorithm() == SignatureAlgorithm::RSA);
-        let mut keys = ordered.into_iter().map(|pair| Arc::clone(&pair.key));
-        Ok(Self { preferred: keys.next().ok_or(NoTls::NoPair)?, other: keys.next() })
+        if ordered.is_empty() {
+            return Err(NoTls::NoPair);
+        }
+        Ok(Self(ordered.into_iter().map(|pair| Arc::clone(&pair.key)).collect()))
     }
 }
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        [Some(&self.preferred), self.other.as_ref()]
-            .into_iter()
-            .flatten()
-            .find(|pair| pair.key.choose_scheme(hello.signature_schemes()).is_some())
-            .cloned()
+        self.0.iter().find(|pair| pair.key.choose_scheme(hello.signature_schemes()).is_some()).cloned()
     }
 }

@@ -37,7 +37,7 @@ pub struct ListFacts {
 
 impl ListFacts {
     /// By number, then by date; by date alone where one has no number.
-    fn older_than(&self, other: &Self) -> bool {
+    pub(super) fn older_than(&self, other: &Self) -> bool {
         let number = match (&self.number, &other.number) {
             (Some(mine), Some(theirs)) => mine.len().cmp(&theirs.len()).then_with(|| mine.cmp(theirs)),
             _ => Ordering::Equal,

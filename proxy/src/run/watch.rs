@@ -103,6 +103,13 @@ impl Files {
             });
             match taken {
                 Ok(parts) => {
+                    if let Some(list) = parts.trust.steps_back(&self.parts.trust) {
+                        tracing::warn!(
+                            issuer = list.issuer,
+                            "the list of revoked certificates is older than the one before it: whoever was revoked \
+                             in between is let in again; copy ca_crl.pem from the Master of Masters"
+                        );
+                    }
                     tracing::info!(
                         what = word,
                         revoked = parts.trust.revoked_count(),

@@ -80,6 +80,31 @@ fn an_expired_ca_needs_no_list_and_with_one_refuses_its_agents_by_name() {
 }
 
 #[test]
+fn a_list_that_steps_back_is_told() {
+    let (ca, other) = (Ca::root("Puppet CA: m"), Ca::root("Puppet CA: x"));
+    let with = |number| {
+        let lists = ca.list_with(number, &[5], |_| ()) + &other.list(&[]);
+        trust(&(ca.pem.clone() + &other.pem), &lists).unwrap()
+    };
+    assert_eq!(with(8).steps_back(&with(9)).unwrap().number.as_deref(), Some(&[8][..]));
+    assert!(with(9).steps_back(&with(9)).is_none());
+    assert!(with(10).steps_back(&with(9)).is_none());
+}
+
+#[test]
+fn a_renewed_ca_with_its_old_certificate_beside_it_is_in_force() {
+    let mut ca = Ca::rooted("Puppet CA: m", |params| params.not_after = date_time_ymd(2025, 1, 1));
+    let old = ca.pem.clone();
+    ca.params.not_after = date_time_ymd(2040, 1, 1);
+    let new = ca.params.self_signed(&ca.key).unwrap().pem();
+    for bundle in [old.clone() + &new, new + &old] {
+        let trust = trust(&bundle, &ca.list(&[6])).unwrap();
+        assert!(agent(&trust, &ca.leaf("web01", 5)).is_ok());
+        assert_eq!(agent(&trust, &ca.leaf("web01", 6)), Err(Refused::Revoked));
+    }
+}
+
+#[test]
 fn lists_of_strangers_and_of_a_rebuilt_ca_are_errors() {
     let (ca, rebuilt, stranger) =
         (Ca::root("Puppet CA: m"), Ca::root("Puppet CA: m"), Ca::root("Puppet CA: x"));
