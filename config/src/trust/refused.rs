@@ -200,7 +200,7 @@ impl Refused {
     }
 
     /// As the TLS library's error: the peer gets the alert that fits, and the verdict stays readable in it
-    /// ([`Refused::in_tls`]).
+    /// ([`Refused::label_in_tls`]).
     pub(super) fn into_tls(self) -> rustls::Error {
         let error = match self {
             Self::Expired { .. } => CertificateError::Expired,

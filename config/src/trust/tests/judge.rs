@@ -214,3 +214,19 @@ fn a_verdict_that_is_kept_ends_with_the_certificate() {
     *bent.last_mut().unwrap() ^= 1;
     assert_eq!(verifier.judged(&CertificateDer::from(bent), &[], NOW).unwrap_err().label(), "bad_signature");
 }
+
+#[test]
+fn no_bent_certificate_is_believed() {
+    let ca = Ca::root("Puppet CA: m");
+    let trust = trust(&ca.pem, &ca.list(&[])).unwrap();
+    let leaf = ca.leaf("web01", 5);
+    assert!(agent(&trust, &leaf).is_ok());
+    for at in 0..leaf.len() {
+        for bit in 0..8 {
+            let mut bent = leaf.to_vec();
+            bent[at] ^= 1 << bit;
+            let verdict = agent(&trust, &CertificateDer::from(bent));
+            assert!(verdict.is_err(), "octet {at} of {}, bit {bit}: {verdict:?}", leaf.len());
+        }
+    }
+}
