@@ -6,10 +6,11 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,13 +21,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::answer::Refusal;
 use crate::connection::{Connection, Proof};
 use crate::forward;
 use crate::hello::{self, First, NotTls};
 use crate::identity::Identity;
 use crate::link::Links;
 use crate::observe::meter::Held as Counted;
-use crate::observe::record::TlsVersion;
+use crate::observe::record::{Record, TlsVersion};
 use crate::pace::{Least, Socket};
 use crate::run::state::{Door, Snapshot};
 use crate::sources::Entered;
@@ -230,7 +232,7 @@ async fn serve(connection: Arc<Connection>, stream: TlsStream<Socket<TcpStream>>
     let window = bounds.rate_window;
     let least = Least { bytes: (bounds.rate as u64).saturating_mul(window.as_secs()), window };
     let written = stream.get_ref().0.written();
-    let serving = http1::Builder::new()
+    let mut serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head_time)
         .max_header_size(bounds.head)
@@ -238,12 +240,39 @@ async fn serve(connection: Arc<Connection>, stream: TlsStream<Socket<TcpStream>>
             TokioIo::new(stream),
             service_fn(|request| forward::serve(Arc::clone(&connection), request)),
         );
-    tokio::select! {
-        ended = serving => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "connection ended");
+    let ended = tokio::select! {
+        ended = &mut serving => ended,
+        () = written.stalled(least) => return tracing::debug!(peer = %connection.peer, "agent stopped reading"),
+    };
+    match ended {
+        Ok(()) if connection.goes_on_after_chunks.load(Ordering::Relaxed) => {
+            let mut stream = serving.into_parts().io.into_inner();
+            if !ended_by_agent(&mut stream) {
+                connection.door.observe.metrics().both_lengths.inc();
             }
         }
-        () = written.stalled(least) => tracing::debug!(peer = %connection.peer, "agent stopped reading"),
+        Ok(()) => {}
+        Err(error) if error.is_parse() => {
+            unread(&connection, if error.is_parse_too_large() { Refusal::Head } else { Refusal::Malformed });
+        }
+        Err(error) => tracing::debug!(%error, "connection ended"),
     }
+}
+
+/// Whether the agent was the one to end a connection that ended well.
+fn ended_by_agent(stream: &mut TlsStream<Socket<TcpStream>>) -> bool {
+    let (socket, tls) = stream.get_mut();
+    socket.ended() || tls.process_new_packets().map_or(true, |state| state.peer_has_closed())
+}
+
+/// Writes the line of a request whose head hyper could not read and answered by itself. Un-encoded queries of PuppetDB
+/// end here, and so does whoever tries what a parser takes.
+fn unread(connection: &Connection, why: Refusal) {
+    let observe = &connection.door.observe;
+    let (began, id) = (SystemTime::now(), observe.request_id());
+    let mut record = Record::begin(began, id, connection.peer, connection.tls, &Method::GET, "");
+    record.method = "OTHER";
+    record.certname = connection.certname().cloned();
+    record.refused(why);
+    observe.request(record);
 }

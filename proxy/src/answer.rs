@@ -95,8 +95,10 @@ pub enum Refusal {
     Expired,
     /// The head with the door's own headers is larger than the master reads.
     HeadForMaster,
-    /// The head is larger than the door reads.
+    /// The head is larger than the door reads. hyper gives this answer by itself, without words.
     Head,
+    /// The head is no HTTP. hyper gives this answer by itself, without words.
+    Malformed,
     /// A certificate request larger than any that is real.
     Csr,
     /// The body arrives slower than the least rate.
@@ -197,6 +199,8 @@ impl Refusal {
                 "with the client's certificate added, the request's head is larger than the master reads; raise request-header-max-size in its webserver.conf and header_limit on the roster, or send fewer headers"),
             Self::Head => row(S::REQUEST_HEADER_FIELDS_TOO_LARGE, None, CLOSE, "head", Side::Agent,
                 "the request's head is larger than the door reads; send fewer headers or raise bounds.head in the door's settings"),
+            Self::Malformed => row(S::BAD_REQUEST, None, CLOSE, "malformed", Side::Agent,
+                "the request is no HTTP/1.1; percent-encode what a query may not hold, such as the quotes and angle brackets of PuppetDB's"),
             Self::Csr => row(S::PAYLOAD_TOO_LARGE, None, CLOSE, "csr", Side::Agent,
                 "the certificate request is larger than bounds.csr; look for what fills it in the agent's csr_attributes.yaml"),
             Self::BodyTooSlow => row(S::REQUEST_TIMEOUT, None, CLOSE, "body_too_slow", Side::Agent,
@@ -323,6 +327,7 @@ mod tests {
         Refusal::Expired,
         Refusal::HeadForMaster,
         Refusal::Head,
+        Refusal::Malformed,
         Refusal::Csr,
         Refusal::BodyTooSlow,
         Refusal::BodyBroken,

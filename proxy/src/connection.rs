@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::HeaderValue;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -32,6 +32,9 @@ pub(crate) struct Connection {
     pub tls: TlsVersion,
     /// Whether its source has more connections without a certificate than it may.
     pub over_source_bound: bool,
+    /// The last request came in chunks, all of them were read, and neither side asked to close. hyper goes on after
+    /// such a request, unless a length stood beside the chunks: the only sign that it leaves.
+    pub goes_on_after_chunks: AtomicBool,
     identity: Identity,
     proof: Option<Proof>,
 }
@@ -78,7 +81,8 @@ impl Connection {
         (identity, proof): (Identity, Option<Proof>),
         over_source_bound: bool,
     ) -> Self {
-        Self { door, links, peer, peer_header, tls, over_source_bound, identity, proof }
+        let goes_on_after_chunks = AtomicBool::new(false);
+        Self { door, links, peer, peer_header, tls, over_source_bound, goes_on_after_chunks, identity, proof }
     }
 
     /// Whose certificate the handshake verified, good still or not.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use crate::answer::{Backend, Refusal};
 use crate::attempt::{Landed, Missed, Outbound, attempt};
 use crate::body::{self, Limits, Taken, Unread};
 use crate::connection::Connection;
-use crate::headers::{self, Stated};
+use crate::headers::{self, Framing, Stated};
 use crate::identity::Identity;
 use crate::link::Terms;
 use crate::observe::record::{Asked, ENVIRONMENT, Outcome, Record, clip};
@@ -47,8 +48,10 @@ pub(crate) async fn serve(
         request.uri().path(),
     );
     let line = Line::begin(&door.observe, record);
-    let mut asking = Asking { connection: &connection, snapshot: &snapshot, line };
-    let mut response = match asking.answer(request, id.to_header()).await {
+    let mut asking = Asking { connection: &connection, snapshot: &snapshot, line, read_chunks: false };
+    let answer = asking.answer(request, id.to_header()).await;
+    let read_chunks = asking.read_chunks;
+    let mut response = match answer {
         Ok(Answer::Own(response)) => response,
         Ok(Answer::Passed(landed, place)) => asking.pass(landed, place),
         Err(refusal) => asking.refuse(refusal, id.to_header()),
@@ -57,6 +60,8 @@ pub(crate) async fn serve(
         // An agent that is told so asks again over a new connection, which another door takes.
         response.headers_mut().insert(header::CONNECTION, const { HeaderValue::from_static("close") });
     }
+    let goes_on = read_chunks && !response.headers().contains_key(header::CONNECTION);
+    connection.goes_on_after_chunks.store(goes_on, Ordering::Relaxed);
     Ok(response)
 }
 
@@ -65,6 +70,8 @@ struct Asking<'a> {
     connection: &'a Arc<Connection>,
     snapshot: &'a Arc<Snapshot>,
     line: Line,
+    /// The body came in chunks and was read to its end, and the client does not ask to close.
+    read_chunks: bool,
 }
 
 /// How a request is answered when nothing is wrong.
@@ -100,6 +107,7 @@ impl<'a> Asking<'a> {
             self.read_away(&head, body);
             return Err(Refusal::NeedsIdentity);
         }
+        let in_chunks = framing == Framing::Chunked && !headers::asks_to_close(&head.headers);
         let want = self.want(&route, identity);
         let stated = match class.destination() {
             Destination::Door => return Ok(Answer::Own(self.status())),
@@ -112,6 +120,7 @@ impl<'a> Asking<'a> {
         }
         let size = headers::head_size(&head.method, &head.uri, &head.headers, framing);
         let out = self.read(head, body, class).await?;
+        self.read_chunks = in_chunks && out.can_be_sent_again();
         if class.destination() == Destination::Mom {
             return self.ask_mom(class, out).await;
         }

@@ -204,6 +204,13 @@ pub fn head_size(method: &Method, target: &Uri, headers: &HeaderMap, framing: Fr
     method.as_str().len() + target + LINE + lines + added + "\r\n".len()
 }
 
+/// Whether the client asks for the connection to end with this request.
+#[must_use]
+pub fn asks_to_close(headers: &HeaderMap) -> bool {
+    let tokens = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    tokens.into_iter().any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
 /// Removes what `Connection` names. A client may ask so for any header of its own to end here; it cannot ask for
 /// those that say where the request goes and how long it is.
 fn drop_named_by_connection(headers: &mut HeaderMap) {

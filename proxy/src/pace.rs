@@ -114,16 +114,22 @@ pub(crate) struct Socket<S> {
     inner: S,
     first: Bytes,
     written: Arc<Written>,
+    ended: bool,
 }
 
 impl<S> Socket<S> {
     /// `first` is read before anything else.
     pub(crate) fn new(inner: S, first: Bytes) -> Self {
-        Self { inner, first, written: Arc::default() }
+        Self { inner, first, written: Arc::default(), ended: false }
     }
 
     pub(crate) fn written(&self) -> Arc<Written> {
         Arc::clone(&self.written)
+    }
+
+    /// Whether the peer has ended or broken the connection, as far as it was read.
+    pub(crate) const fn ended(&self) -> bool {
+        self.ended
     }
 
     fn note<T>(&self, polled: &Poll<T>, bytes: u64) {
@@ -144,7 +150,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.first.is_empty() {
-            return Pin::new(&mut self.inner).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+            self.ended |= match &polled {
+                Poll::Ready(Ok(())) => buf.filled().len() == before,
+                Poll::Ready(Err(_)) => true,
+                Poll::Pending => false,
+            };
+            return polled;
         }
         let n = self.first.len().min(buf.remaining());
         buf.put_slice(self.first.get(..n).unwrap_or_default());

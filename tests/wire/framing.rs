@@ -32,6 +32,26 @@ async fn a_length_beside_chunks_smuggles_nothing() {
         assert_eq!(&*seen[0].body, b"hello", "{lines:?}");
         assert_eq!(seen[0].offences, Vec::<String>::new());
     }
+    stage.counts("stagedoor_both_lengths_total", &[], 3.0).await;
+}
+
+#[tokio::test]
+async fn chunks_alone_are_not_counted_as_chunks_beside_a_length() {
+    let stage = Stage::open().await;
+    let chunked = |lines| post(&format!("Transfer-Encoding: chunked\r\n{lines}"), "5\r\nhello\r\n0\r\n\r\n");
+    for (lines, end) in [("", "close"), ("", "drop"), ("", "again"), ("Connection: close\r\n", "wait")] {
+        let mut wire = stage.agent().await;
+        assert_eq!(wire.ask(chunked(lines)).await.unwrap().status(), 200);
+        match end {
+            "close" => wire.conn.close().await,
+            "again" => assert_eq!(wire.ask(get(NODE)).await.unwrap().status(), 200),
+            "wait" => drop(wire.until_closed().await),
+            _ => {}
+        }
+    }
+    // Every connection has ended before the count is read.
+    stage.counts("stagedoor_connections_open", &[], 0.0).await;
+    stage.counts("stagedoor_both_lengths_total", &[], 0.0).await;
 }
 
 #[tokio::test]

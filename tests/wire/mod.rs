@@ -73,6 +73,15 @@ impl Stage {
         }
     }
 
+    /// Waits until one of the door's numbers is so.
+    async fn counts(&self, name: &str, labels: &[(&str, &str)], wanted: f64) {
+        eventually(name, async || match self.fleet.door.metrics().await.sum(name, labels) {
+            sum if (sum - wanted).abs() < 0.5 => Ok(()),
+            sum => Err(format!("{sum}")),
+        })
+        .await;
+    }
+
     /// Waits until the door has closed what it cannot use.
     async fn connections_to_the_master_are_at_most(&self, most: usize) {
         eventually("the door closes what it cannot use", async || {

@@ -200,6 +200,13 @@ fn headers_of_one_connection_end_at_the_door_on_the_way_out() {
 }
 
 #[test]
+fn a_client_asks_to_close_in_any_case_and_any_place() {
+    let asks = |value| asks_to_close(&head(&[("connection", "x"), ("connection", value)]).headers);
+    assert!(asks("close") && asks("Close") && asks("keep-alive , CLOSE"));
+    assert!(!asks("keep-alive") && !asks("closed") && !asks(""));
+}
+
+#[test]
 fn an_answer_states_one_length_at_most() {
     assert_eq!(answered(&[("content-length", "3")])["content-length"], "3");
     let twice = answered(&[("content-length", "3"), ("content-length", "3")]);

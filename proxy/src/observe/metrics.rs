@@ -45,7 +45,8 @@ pub struct Metrics {
 
     /// Requests that carried `X-Client-*` headers, which were removed.
     pub forged_headers: Counter,
-    /// Requests that carried Content-Length and Transfer-Encoding at once.
+    /// Requests that carried Content-Length and Transfer-Encoding at once: seen by the connection ending after them,
+    /// so not among those that ask for that, nor among those whose body streams.
     pub both_lengths: Counter,
     /// Bytes of request bodies kept in memory now.
     pub bodies_held: Gauge,
