@@ -1,1 +1,11 @@
-//! stagedoor
+//! stagedoor-enroller: takes a new compile master through the ordered procedure and only then asks every door to
+//! admit it.
+//!
+//! # The path of one enrollment
+//!
+//! ```text
+//! preflight ─► install ─► sign ─► first run ─► classify ─► ordered runs (compile master, PuppetDB …, console …) ─► seal ─► check ─► admit ─► watch
+//! ```
+//!
+//! The steps are not written yet. Until they are, a master is put on the roster by hand, after the documented runs have
+//! completed in their order: `stagedoor roster admit CERTNAME`.

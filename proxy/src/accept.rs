@@ -154,7 +154,7 @@ async fn shake(door: &Door, snapshot: &Snapshot, source: &Entered, stream: TcpSt
     let stream = match tokio::time::timeout_at(ends, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            tracing::debug!(%error, "handshake failed");
+            tracing::debug!(why = tls::words(&error), "handshake failed");
             metrics.handshake_failed(TlsVersion::Unknown, tls::reason(&error));
             return None;
         }

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Why a file could not be replaced. The old one is in place, except where only the folder failed to reach the disk.
+/// Why a file could not be replaced.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{}: expected to {step}: see that the folder exists, belongs to this user and is not full",
@@ -21,6 +21,8 @@ pub struct NotReplaced {
     pub path: PathBuf,
     /// What failed.
     pub step: &'static str,
+    /// Whether the new file is in place all the same, and only a power failure could still take it back.
+    pub in_place: bool,
     /// What the system says.
     #[source]
     pub source: io::Error,
@@ -33,7 +35,7 @@ pub struct NotReplaced {
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), NotReplaced> {
     let fail = |path: &Path, step| {
         let path = path.to_owned();
-        move |source| NotReplaced { path, step, source }
+        move |source| NotReplaced { path, step, in_place: false, source }
     };
     let beside = beside(path)
         .ok_or_else(|| fail(path, "find a file's name in the path")(io::ErrorKind::InvalidInput.into()))?;
@@ -54,6 +56,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), NotReplaced> 
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(fail(folder, "bring the folder to the disk"))
+        .map_err(|error| NotReplaced { in_place: true, ..error })
 }
 
 fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

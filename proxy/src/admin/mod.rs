@@ -33,6 +33,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Json, Router};
 use stagedoor_config::admin::{MastersView, Refusal};
 use stagedoor_config::proxy::Admin;
+use stagedoor_config::read::NotReplaced;
 use stagedoor_config::roster::{Roster, RosterRefusal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -83,13 +84,8 @@ pub enum NotChanged {
     #[error(transparent)]
     Refused(#[from] RosterRefusal),
     /// The file could not be replaced.
-    #[error("write the roster {}: expected a folder in which the door may replace the file; nothing was changed", file.display())]
-    Unwritten {
-        /// The roster's file.
-        file: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error("the roster could not be written to its file, and nothing was changed")]
+    Unwritten(#[from] NotReplaced),
 }
 
 /// The admin doors while they are open.

@@ -47,8 +47,9 @@ impl Inside for Paper {
         let mut roster = self.roster.lock().unwrap();
         let next = change(&roster)?;
         if self.unwritable.load(SeqCst) {
-            let file = PathBuf::from("/var/lib/stagedoor/roster.toml");
-            return Err(NotChanged::Unwritten { file, source: std::io::ErrorKind::StorageFull.into() });
+            let path = PathBuf::from("/var/lib/stagedoor/roster.toml");
+            let source = std::io::ErrorKind::StorageFull.into();
+            return Err(NotReplaced { path, step: "write a new file", in_place: false, source }.into());
         }
         *roster = Arc::new(next);
         Ok(Arc::clone(&roster))
@@ -259,7 +260,7 @@ async fn a_refused_change_says_why_and_what_to_do() {
     doors.inside.unwritable.store(true, SeqCst);
     let (status, refusal) = doors.change("drain", json!({ "certname": "compile1.example.com" })).await;
     assert_eq!(status, 500);
-    assert!(refusal["error"].as_str().unwrap().contains("roster.toml"), "{refusal}");
+    assert!(refusal["hint"].as_str().unwrap().contains("roster.toml"), "{refusal}");
     assert_eq!(doors.inside.roster().generation, 1, "nothing was changed");
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A change is logged with the user who asked, as the kernel names them, and answered with the roster after it.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -15,6 +16,7 @@ use stagedoor_config::roster::RosterRefusal;
 
 use super::listen::Caller;
 use super::{Change, Door, NotChanged, refusal};
+use crate::run::chain;
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 
@@ -107,7 +109,7 @@ async fn changed<T>(
                 tracing::info!(change = what, %master, uid = caller.uid, generation = roster.generation, "roster changed");
             }
             Err(error) => {
-                tracing::warn!(change = what, %master, uid = caller.uid, %error, "roster not changed")
+                tracing::warn!(change = what, %master, uid = caller.uid, error = chain(error), "roster not changed")
             }
         }
         outcome
@@ -115,8 +117,8 @@ async fn changed<T>(
     match outcome.await {
         Ok(Ok(roster)) => Json(RosterView::from(&*roster)).into_response(),
         Ok(Err(NotChanged::Refused(why))) => refusal(status(&why), why.to_string(), why.hint()),
-        Ok(Err(error @ NotChanged::Unwritten { .. })) => {
-            let hint = format!("the door's log says more: {}", chain(&error));
+        Ok(Err(error @ NotChanged::Unwritten(_))) => {
+            let hint = error.source().map(chain).unwrap_or_default();
             refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), hint)
         }
         Err(_panicked) => fault(),
@@ -126,12 +128,6 @@ async fn changed<T>(
 fn fault() -> Response {
     let hint = "look at /v1/roster for what is in force, and report what the door's log says";
     refusal(StatusCode::INTERNAL_SERVER_ERROR, "the change ended in a fault of the door", hint)
-}
-
-/// What lies under an error, joined by colons.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 const fn status(why: &RosterRefusal) -> StatusCode {

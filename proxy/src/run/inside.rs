@@ -9,6 +9,7 @@ use stagedoor_config::roster::Roster;
 use crate::admin::{Change, Inside, NotChanged};
 use crate::pool::health::Verdict;
 use crate::pool::state::Live;
+use crate::run::chain;
 use crate::run::state::Door;
 
 /// The door, as the admin doors know it.
@@ -35,9 +36,11 @@ impl Inside for FromInside {
             let next = change(&before.roster)?;
             if next != *before.roster {
                 let file = &before.settings.roster;
-                read::replace(file, next.render().as_bytes(), 0o644).map_err(|source| {
-                    NotChanged::Unwritten { file: file.clone(), source: std::io::Error::other(source) }
-                })?;
+                match read::replace(file, next.render().as_bytes(), 0o644) {
+                    // What is in the file and what is in force must not differ, whatever a power failure would do.
+                    Err(error) if error.in_place => tracing::error!("{}", chain(&error)),
+                    replaced => replaced?,
+                }
             }
             after = Arc::new(next);
             Ok::<_, NotChanged>(before.with_roster(Arc::clone(&after)))
