@@ -144,9 +144,9 @@ async fn what_changes_nothing_is_asked_again_when_its_answer_did_not_come() {
 }
 
 #[tokio::test]
-async fn an_agent_that_hangs_up_leaves_the_master_its_work() {
+async fn an_agent_that_hangs_up_frees_no_place_that_the_master_still_works_in() {
     let stage = Stage::open().await;
-    stage.master().compile(Work::always(Duration::from_millis(700)));
+    stage.master().compile(Work::always(Duration::from_secs(2)));
     let mut wire = stage.agent().await;
     wire.send(post("hello")).await.unwrap();
     eventually("the master compiles", async || match stage.master().busy() {
@@ -155,14 +155,17 @@ async fn an_agent_that_hangs_up_leaves_the_master_its_work() {
     })
     .await;
     drop(wire);
-    eventually("the compile ends", async || {
-        let seen = stage.master().record().of("catalog");
-        match (seen.len(), seen[0].status()) {
-            (1, 200) => Ok(()),
+    stage.counts("stagedoor_connections_open", &[], 0.0).await;
+    let held = stage.requests_at_the_master().await;
+    assert_eq!((stage.master().busy(), held), (1, 1), "the master goes on, and the door knows it");
+    eventually("the place is given back when the master answers", async || {
+        match (stage.master().record().of("catalog")[0].status(), stage.requests_at_the_master().await) {
+            (200, 0) => Ok(()),
             other => Err(format!("{other:?}")),
         }
     })
     .await;
+    assert_eq!(stage.master().record().of("catalog").len(), 1);
 }
 
 #[tokio::test]

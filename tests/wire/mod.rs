@@ -82,6 +82,11 @@ impl Stage {
         .await;
     }
 
+    /// How many requests the door believes the master has.
+    async fn requests_at_the_master(&self) -> u64 {
+        self.fleet.door.master(self.master().name()).await["in_flight"].as_u64().unwrap()
+    }
+
     /// Waits until the door has closed what it cannot use.
     async fn connections_to_the_master_are_at_most(&self, most: usize) {
         eventually("the door closes what it cannot use", async || {
