@@ -64,14 +64,19 @@ impl Agent {
 
     /// `puppet ssl`, one step of the bootstrap.
     fn ssl(&self, step: &str) -> Result<()> {
-        succeed(&mut self.puppet(&["ssl", step]))
+        succeed(&mut self.puppet(&["ssl", step, "--waitforcert", "0"]))
             .with_context(|| format!("{} got no certificate", self.certname))?;
         Ok(())
     }
 
     fn puppet(&self, words: &[&str]) -> Command {
-        let mut puppet = Command::new("puppet");
-        puppet.args(words).args(["--color", "false", "--confdir"]).arg(self.folder.join("conf"));
+        // An agent that meets an error may wait two minutes and try again, for ever.
+        let mut puppet = Command::new("timeout");
+        puppet
+            .args(["--kill-after=10", "300", "puppet"])
+            .args(words)
+            .args(["--color", "false", "--confdir"])
+            .arg(self.folder.join("conf"));
         puppet.arg("--codedir").arg(self.folder.join("code")).env("LC_ALL", "C.UTF-8");
         puppet
     }

@@ -1,14 +1,17 @@
 //! The door itself, as an operator runs it: a settings file, `stagedoor run`, and `stagedoor roster admit` for each
 //! compile master. The binary is the one this workspace builds, or the one STAGEDOOR_BIN names.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::door_ca::DoorCa;
-use crate::machine::{DOOR, MASTERS, MOM, PORT, copy, make_folder, read, write};
+use crate::machine::{DOOR, Host, MASTERS, MOM, PORT, copy, make_folder, read, write};
 use crate::master::HEADER_LIMIT;
 use crate::mom::Mom;
 use crate::patience::{until, when};
@@ -35,6 +38,7 @@ impl Door {
         let own = mom.issued(DOOR.name);
         copy(&own.certificate, &folder.join("door.pem"))?;
         copy(&own.key, &folder.join("door.key"))?;
+        fs::set_permissions(folder.join("door.key"), fs::Permissions::from_mode(0o600))?;
         write(&self.settings(), &self.settings_text(mom))?;
         succeed(Command::new(&program).args(["check", "--config"]).arg(self.settings()))
             .context("the door refuses its settings")?;
@@ -53,12 +57,50 @@ impl Door {
         Ok(())
     }
 
+    /// Ends it as an operator would, and waits until it has.
+    pub(crate) fn end(&self) -> Result<()> {
+        self.process().ask_to_end()?;
+        self.process().gone()
+    }
+
     /// An error when the door has ended.
     pub(crate) fn must_be_alive(&self) -> Result<()> {
         if self.process().is_running() {
             return Ok(());
         }
         bail!("the door has ended: see {}", self.process().output().display())
+    }
+
+    /// How many requests this compile master has from the door just now.
+    pub(crate) fn in_flight(&self, master: &Host) -> Result<u64> {
+        let answer = succeed(Command::new("curl").args(["--silent", "--fail", &admin("/v1/masters")]))?;
+        let view: Value =
+            serde_json::from_str(&answer).with_context(|| format!("the door answered {answer:.400}"))?;
+        let masters =
+            view.get("masters").and_then(Value::as_array).context("no masters in the door's answer")?;
+        masters
+            .iter()
+            .find(|one| one.get("certname").and_then(Value::as_str) == Some(master.name))
+            .and_then(|one| one.get("in_flight").and_then(Value::as_u64))
+            .with_context(|| format!("the door does not know {}: {answer:.400}", master.name))
+    }
+
+    /// What the door logged of each request so far.
+    pub(crate) fn access_lines(&self) -> Result<Vec<Value>> {
+        let text = read(&self.folder().join("access.log"))?;
+        // A line that is still being written is no JSON yet.
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    /// `stagedoor check --signed`: which of the certificates in this folder the door would turn away.
+    pub(crate) fn check_signed(&self, folder: &Path) -> Result<String> {
+        succeed(
+            Command::new(program()?)
+                .args(["check", "--config"])
+                .arg(self.settings())
+                .arg("--signed")
+                .arg(folder),
+        )
     }
 
     /// The end of what it wrote, for a scenario that failed.
@@ -125,6 +167,10 @@ unix = "{at}/admin.sock"
 
 [access_log]
 file = "{at}/access.log"
+
+# As many as fit under the limit of 1024 open files that a login shell has.
+[bounds]
+connections = 256
 "#,
             address = DOOR.address,
             bundle = mom.ca_file().display(),
@@ -153,7 +199,7 @@ pub(crate) fn program() -> Result<PathBuf> {
     .context("the door does not build")?;
     messages
         .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter_map(|message| message.get("executable").and_then(|path| path.as_str()).map(PathBuf::from))
         .find(|path| path.ends_with("stagedoor"))
         .context("cargo built stagedoor and named no binary")

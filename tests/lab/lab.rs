@@ -105,6 +105,16 @@ impl Lab {
         Ok(())
     }
 
+    /// Puts another build of the door before servers that are up already.
+    pub(crate) fn restart_door(&self) -> Result<()> {
+        if !self.complete().exists() {
+            bail!("there is no lab in {}; bring it up first", self.root.display());
+        }
+        door::program()?;
+        self.door().end()?;
+        self.door().start(&self.mom())
+    }
+
     /// Starts a compile master again that a scenario which failed has left dead.
     pub(crate) fn heal(&self) -> Result<()> {
         for master in &self.masters() {

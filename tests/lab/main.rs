@@ -57,6 +57,8 @@ enum Action {
     Up,
     /// End every process of the lab and remove what it made.
     Down,
+    /// End the door of a lab that is up, and start the one that is built now.
+    Door,
     /// Name the scenarios and what each promises.
     List,
     /// Run these scenarios.
@@ -80,6 +82,7 @@ fn act(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.action {
         Some(Action::Up) => up(&lab).map(drop)?,
         Some(Action::Down) => lab.down()?,
+        Some(Action::Door) => lab.restart_door()?,
         Some(Action::List) => list(),
         Some(Action::Missing) => install::missing().iter().for_each(|package| println!("{package}")),
         Some(Action::Run { names }) => return play(&lab, &named(names)?, arguments.keep),

@@ -82,6 +82,11 @@ impl Mom {
         }
     }
 
+    /// Where the CA keeps every certificate it has signed.
+    pub(crate) fn signed(&self) -> PathBuf {
+        self.server.folder().join("ca/signed")
+    }
+
     /// The MoM's own, which may administer the CA.
     pub(crate) fn own_certificate(&self) -> Credentials {
         self.issued(MOM.name)

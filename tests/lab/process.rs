@@ -97,6 +97,9 @@ impl Process {
             self.signal(Signal::KILL)?;
             until(&format!("{} has been killed", self.name), Duration::from_secs(10), ended)?;
         }
+        if !self.record().exists() {
+            return Ok(());
+        }
         fs::remove_file(self.record())
             .with_context(|| format!("{}: cannot remove it", self.record().display()))
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustls::ClientConfig;
+use serde_json::Value;
 
 use super::{Watch, saw};
 use crate::agent::{Agent, new_name};
@@ -37,18 +38,30 @@ pub(super) fn a_killed_master_costs_only_what_it_had(lab: &Lab) -> Result<()> {
     let [doomed, survivor] = lab.masters();
     fleet.warm_up(lab)?;
 
-    let watch = Watch::begin(lab)?;
+    let (watch, lines) = (Watch::begin(lab)?, lab.door().access_lines()?.len());
     let ended = AtomicUsize::new(0);
     let (outcomes, killed) = thread::scope(|scope| {
         let runs = scope.spawn(|| fleet.run(RUNS, &ended));
         let enough = || Ok(when(ended.load(Ordering::Relaxed) >= BEFORE_THE_KILL));
         until("a third of the runs has ended", Duration::from_secs(240), enough)?;
+        let (had, _) = until("the doomed master is at work", Duration::from_secs(60), || {
+            Ok(Some(lab.door().in_flight(doomed.host)?).filter(|count| *count > 0))
+        })?;
         doomed.process().kill()?;
         let killed = Instant::now();
+        saw(&format!("{} killed with {had} requests in flight", doomed.host.name));
         let outcomes = runs.join().map_err(|_| anyhow::anyhow!("the client that replays runs panicked"))?;
         Ok::<_, anyhow::Error>((outcomes, killed))
     })?;
     judge(&outcomes, killed)?;
+    for line in lab.door().access_lines()?.iter().skip(lines) {
+        let failed = line.get("status").and_then(Value::as_u64).is_some_and(|status| status >= 500);
+        let master = line.get("master").and_then(Value::as_str);
+        ensure!(
+            !failed || master == Some(doomed.host.name),
+            "the door failed a request of another master: {line}"
+        );
+    }
     let reached = survivor.access_log().since(watch.masters[1])?;
     saw(&format!("{} logged {} requests meanwhile", survivor.host.name, reached.len()));
 

@@ -18,7 +18,7 @@ pub(crate) struct Scenario {
     play: fn(&Lab) -> Result<()>,
 }
 
-pub(crate) const ALL: [Scenario; 9] = [
+pub(crate) const ALL: [Scenario; 10] = [
     Scenario {
         name: "a_new_agent_bootstraps_and_compiles_through_the_door",
         promise: "An agent pointed only at the balancer gets CA, CRL and certificate from the MoM and catalogs from compile masters.",
@@ -38,6 +38,11 @@ pub(crate) const ALL: [Scenario; 9] = [
         name: "a_revoked_agent_is_refused_at_once",
         promise: "An agent revoked on the MoM is refused on new connections and on the one it holds open.",
         play: revocation::a_revoked_agent_is_refused_at_once,
+    },
+    Scenario {
+        name: "every_certificate_of_the_ca_can_be_judged_beforehand",
+        promise: "`stagedoor check --signed` finds none that Puppet's own CA signed and the door would refuse.",
+        play: revocation::every_certificate_of_the_ca_can_be_judged_beforehand,
     },
     Scenario {
         name: "forged_identity_headers_change_nothing",

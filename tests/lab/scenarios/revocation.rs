@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::saw;
 use crate::agent::new_name;
@@ -56,6 +56,15 @@ pub(super) fn a_revoked_agent_is_refused_at_once(lab: &Lab) -> Result<()> {
     let still = Conversation::open(&DOOR, &other)?.get(&DOOR, &question(&bystander.certname), "")?;
     ensure!(still.status == 200, "another agent got {} afterwards", still.status);
     saw("another agent is served as before");
+    Ok(())
+}
+
+pub(super) fn every_certificate_of_the_ca_can_be_judged_beforehand(lab: &Lab) -> Result<()> {
+    let said = lab.door().check_signed(&lab.mom().signed())?;
+    let verdict =
+        said.lines().find(|line| line.starts_with("signed:")).context("no verdict on the folder")?;
+    ensure!(verdict.contains(" 0 would be refused"), "the door would refuse agents:\n{said}");
+    saw(verdict);
     Ok(())
 }
 
