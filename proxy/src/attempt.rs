@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::{Request, Response, StatusCode};
+use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
 use crate::answer::{Backend, Refusal};
@@ -101,7 +101,7 @@ pub(crate) async fn attempt(
     phases.connect = (!link.reused).then(|| begin.elapsed());
     let reused = link.reused;
     let request = out.request();
-    let gone = request.body().gone();
+    let (gone, has_body) = (request.body().gone(), !request.body().is_end_stream());
     let begin = Instant::now();
     let Some((sent, link, hand)) = Flight::begin(link, request, hand, patience).land().await else {
         // The connection went with the flight. Nobody is asked again: the master may still be at work.
@@ -110,7 +110,11 @@ pub(crate) async fn attempt(
     };
     phases.first_byte = Some(begin.elapsed());
     let missed = match sent {
-        Ok(response) => return (Ok(Landed { response, link, gone }), hand),
+        Ok(response) => {
+            let unread = has_body && may_lie_unread(response.status());
+            let gone = if unread { Arc::default() } else { gone };
+            return (Ok(Landed { response, link, gone }), hand);
+        }
         Err(Unsent::Whole(request)) => {
             out.back = Some(*request);
             let failure = if reused { Failure::ClosedIdle } else { Failure::NothingSent };
@@ -123,6 +127,13 @@ pub(crate) async fn attempt(
         }
     };
     (Err(missed), hand)
+}
+
+/// Whether a body may lie unread between us and a server that answered without it. hyper gives a body away long
+/// before a socket does, so the connection looks free, and the next request on it would wait behind megabytes that
+/// nobody reads. Answers before the body are errors; Jetty ends such a connection as well.
+fn may_lie_unread(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
 }
 
 /// Whose fault it is that a request which may have been written got no response.
