@@ -2,6 +2,15 @@
 //!
 //! | module | promises about |
 //! |---|---|
+//! | `bootstrap` | a brand-new agent, from nothing to its first catalog |
+//! | `identity` | who an agent is taken for, whatever it says |
+//! | `routes` | which request goes where, and what arrives there |
+//! | `revocation` | the end of a certificate |
+//! | `health` | masters that fall, return, drain, join, or are not who they should be |
+//! | `retry` | requests whose master fails them |
+//! | `bodies` | large bodies and long silences |
+//! | `bad_input` | files, limits and peers that are not what they should be |
+//! | `admin` | the admin doors, the roster's file, metrics, the access log |
 //! | `check` | `stagedoor check`: what a start would stumble over, told before it |
 //! | `roster` | `stagedoor roster`: the roster by commands |
 //! | `stand_ins` | the stand-ins themselves: that they refuse what real Puppet refuses |
@@ -9,7 +18,16 @@
 // Everything here is a test or part of one: what was not foreseen ends it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod admin;
+mod bad_input;
+mod bodies;
+mod bootstrap;
 mod check;
+mod health;
+mod identity;
+mod retry;
+mod revocation;
 mod roster;
+mod routes;
 mod stand_ins;
 mod wire;

@@ -21,9 +21,11 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
+use crate::answer::pattern_from;
 use crate::ca::PuppetCa;
 use crate::identity::{Identity, KeyKind, Leaf};
 use crate::tls::{self, Versions};
+use crate::wait::patience;
 
 pub use run::{Run, Shape, catalog_form};
 
@@ -236,10 +238,14 @@ impl Session {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> anyhow::Result<Response<Bytes>> {
-        let response = self.begin(method, target, headers, body).await?;
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.with_context(|| format!("the body of {target}"))?.to_bytes();
-        Ok(Response::from_parts(parts, body))
+        let asked = async {
+            let response = self.begin(method, target, headers, body).await?;
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await.with_context(|| format!("the body of {target}"))?.to_bytes();
+            Ok(Response::from_parts(parts, body))
+        };
+        // An agent gives up after ten minutes of silence; a test would not wait for that.
+        tokio::time::timeout(patience(), asked).await.with_context(|| format!("no answer to {target}"))?
     }
 
     /// [`Session::ask`] with GET.
@@ -259,8 +265,6 @@ impl Session {
         if response.status() != StatusCode::OK {
             bail!("{target} was answered {}", response.status());
         }
-        // Twice the pattern, so that any piece of up to a MiB can be compared as one slice.
-        let pattern = crate::answer::pattern(2 << 20);
         let mut body = response.into_body();
         let mut length = 0_u64;
         while let Some(frame) = body.frame().await {
@@ -268,10 +272,9 @@ impl Session {
             else {
                 bail!("trailers after {target}");
             };
-            let at = usize::try_from(length % (1 << 20))?;
+            let pattern = pattern_from(usize::try_from(length % (1 << 20))?);
             for (n, piece) in data.chunks(1 << 20).enumerate() {
-                let expected = &pattern[at..at + piece.len()];
-                if piece != expected {
+                if piece != &pattern[..piece.len()] {
                     bail!("{target} differs in piece {n} after {length} bytes");
                 }
             }

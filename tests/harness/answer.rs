@@ -1,12 +1,15 @@
 //! Answers of stand-ins, small or of gigabytes, and ways to answer badly.
 
 use std::io;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::http1::{Conn, Head, status_line};
+
+const MIB: usize = 1 << 20;
 
 /// An answer.
 #[derive(Debug, Clone)]
@@ -83,11 +86,10 @@ impl Answer {
             }
             Body::Pattern(length) => {
                 to.write(&out).await?;
-                let block = pattern(1 << 20);
                 let mut left = *length;
                 while left > 0 {
-                    let take = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
-                    to.write(&block[..take]).await?;
+                    let take = usize::try_from(left).unwrap_or(usize::MAX).min(MIB);
+                    to.write(&pattern_from(0)[..take]).await?;
                     left -= take as u64;
                 }
                 Ok(())
@@ -99,7 +101,14 @@ impl Answer {
 /// The first bytes of a pattern that repeats every MiB and whose bytes differ from their neighbours'.
 #[must_use]
 pub fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|at| u8::try_from((at % (1 << 20)) % 251).unwrap_or_default()).collect()
+    pattern_from(0)[..MIB].iter().copied().cycle().take(length).collect()
+}
+
+/// At least a MiB of the pattern, from so many bytes after its beginning.
+pub(crate) fn pattern_from(at: usize) -> &'static [u8] {
+    static TWICE: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (0..2 * MIB).map(|at| u8::try_from((at % MIB) % 251).unwrap_or_default()).collect());
+    &TWICE[at % MIB..]
 }
 
 /// What a stand-in does instead of answering as it should.

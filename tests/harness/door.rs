@@ -29,7 +29,7 @@ pub struct Door {
     pid: u32,
     stderr: Arc<Mutex<String>>,
     reading: JoinHandle<()>,
-    papers: Papers,
+    papers: Arc<Papers>,
 }
 
 impl Door {
@@ -37,7 +37,7 @@ impl Door {
     ///
     /// # Panics
     /// When it does not get ready; with what it said.
-    pub async fn start(papers: Papers) -> Self {
+    pub async fn start(papers: impl Into<Arc<Papers>>) -> Self {
         let mut door = Self::spawn(papers, None);
         door.until_ready().await;
         door
@@ -47,7 +47,7 @@ impl Door {
     ///
     /// # Panics
     /// When it does not; with what it said.
-    pub async fn start_unready(papers: Papers) -> Self {
+    pub async fn start_unready(papers: impl Into<Arc<Papers>>) -> Self {
         let mut door = Self::spawn(papers, None);
         door.until_live().await;
         door
@@ -55,7 +55,8 @@ impl Door {
 
     /// Starts `stagedoor run` and waits for nothing; with a limit on open files where given.
     #[must_use]
-    pub fn spawn(papers: Papers, open_files: Option<u32>) -> Self {
+    pub fn spawn(papers: impl Into<Arc<Papers>>, open_files: Option<u32>) -> Self {
+        let papers = papers.into();
         let settings = papers.settle();
         let mut command = match open_files {
             None => Command::new(binary()),
@@ -88,9 +89,9 @@ impl Door {
         self.papers.listen
     }
 
-    /// Its files.
+    /// Its files; another door can be started with them when this one has ended.
     #[must_use]
-    pub fn papers(&self) -> &Papers {
+    pub fn papers(&self) -> &Arc<Papers> {
         &self.papers
     }
 

@@ -1,6 +1,7 @@
 //! What a node is issued: a certificate, its key, and the words of both.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -232,6 +233,7 @@ impl Identity {
         let (certificate, key) = (folder.join(format!("{stem}.pem")), folder.join(format!("{stem}.key")));
         fs::write(&certificate, &self.certificate_pem)
             .and_then(|()| fs::write(&key, &self.key_pem))
+            .and_then(|()| fs::set_permissions(&key, fs::Permissions::from_mode(0o600)))
             .unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
         (certificate, key)
     }

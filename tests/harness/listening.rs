@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -153,7 +154,15 @@ impl Listening {
         if let Some(tls) = tls {
             *self.tls.lock().unwrap() = tls;
         }
-        self.run(bind(self.address).unwrap_or_else(|e| panic!("{}: {e}", self.address)));
+        // Another test may be starting a child just now: between fork and exec that has our old socket too.
+        let listener = (0..200).find_map(|_| match bind(self.address) {
+            Ok(listener) => Some(listener),
+            Err(_) => {
+                std::thread::sleep(Duration::from_millis(10));
+                None
+            }
+        });
+        self.run(listener.unwrap_or_else(|| panic!("{} stays in use", self.address)));
     }
 }
 

@@ -44,6 +44,15 @@ impl Papers {
     pub async fn admin_http(&self, method: &str, path: &str, body: &str) -> io::Result<Asked> {
         ask(TcpStream::connect(self.admin_http).await?, method, path, body).await
     }
+
+    /// Puts a master on the roster of the door that runs with these papers.
+    ///
+    /// # Errors
+    /// When nobody answers, or the door refuses.
+    pub async fn admit_now(&self, master: &Master) -> io::Result<()> {
+        let answer = self.admin("POST", "/v1/roster/admit", &admission(master).to_string()).await?;
+        if answer.status == 200 { Ok(()) } else { Err(io::Error::other(answer.body)) }
+    }
 }
 
 impl Door {
@@ -60,8 +69,7 @@ impl Door {
     /// # Panics
     /// When the door refuses.
     pub async fn admit(&self, master: &Master) -> Value {
-        let body = json!({ "certname": master.name(), "address": master.address().to_string() });
-        self.change("admit", &body).await
+        self.change("admit", &admission(master)).await
     }
 
     /// Drains a master, as `stagedoor roster drain` does.
@@ -102,6 +110,10 @@ impl Door {
         assert_eq!(answer.status, 200);
         Metrics(answer.body)
     }
+}
+
+fn admission(master: &Master) -> Value {
+    json!({ "certname": master.name(), "address": master.address().to_string() })
 }
 
 async fn ask<S>(stream: S, method: &str, path: &str, body: &str) -> io::Result<Asked>

@@ -156,7 +156,7 @@ impl Papers {
     }
 
     /// Writes `proxy.toml`, and `roster.toml` unless one is there; says where the settings are.
-    pub(crate) fn settle(&self) -> PathBuf {
+    pub fn settle(&self) -> PathBuf {
         let (settings, roster) = (self.file("proxy.toml"), self.file("roster.toml"));
         fs::write(&settings, self.settings()).expect("a file in our folder");
         if let Some(there) = &self.roster
