@@ -160,8 +160,14 @@ impl PuppetCa {
     /// Root and intermediate, as `puppetserver ca setup` makes them since Puppet 6.
     #[must_use]
     pub fn with_intermediate() -> Self {
-        let root = Authority::self_signed("Puppet Root CA: 9f2c5f0c6c1e42", KeyKind::P256);
-        let signing = root.intermediate("Puppet CA: mom.example.com", KeyKind::P256);
+        Self::with_keys(KeyKind::P256)
+    }
+
+    /// The same with keys of another kind: what a chain costs to verify is the CA's keys.
+    #[must_use]
+    pub fn with_keys(key: KeyKind) -> Self {
+        let root = Authority::self_signed("Puppet Root CA: 9f2c5f0c6c1e42", key);
+        let signing = root.intermediate("Puppet CA: mom.example.com", key);
         Self { root: Some(root), signing }
     }
 
