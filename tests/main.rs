@@ -11,6 +11,7 @@
 //! | `bodies` | large bodies and long silences |
 //! | `bad_input` | files, limits and peers that are not what they should be |
 //! | `admin` | the admin doors, the roster's file, metrics, the access log |
+//! | `bad_days` | hangs, stalls, leavers, attackers: what stays up, and who is told what |
 //! | `check` | `stagedoor check`: what a start would stumble over, told before it |
 //! | `roster` | `stagedoor roster`: the roster by commands |
 //! | `stand_ins` | the stand-ins themselves: that they refuse what real Puppet refuses |
@@ -19,6 +20,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod admin;
+mod bad_days;
 mod bad_input;
 mod bodies;
 mod bootstrap;

@@ -115,6 +115,8 @@ pub enum Refusal {
     RosterEmpty,
     /// Masters are on the roster and none takes work.
     NoMasterFit,
+    /// Every connection that may be open to whoever was asked is in use.
+    Full(Backend),
     /// No connection, or none that proves its name.
     Unreachable(Backend),
     /// The connection ended before an answer began.
@@ -202,7 +204,7 @@ impl Refusal {
             Self::Malformed => row(S::BAD_REQUEST, None, CLOSE, "malformed", Side::Agent,
                 "the request is no HTTP/1.1; percent-encode what a query may not hold, such as the quotes and angle brackets of PuppetDB's"),
             Self::Csr => row(S::PAYLOAD_TOO_LARGE, None, CLOSE, "csr", Side::Agent,
-                "the certificate request is larger than bounds.csr; look for what fills it in the agent's csr_attributes.yaml"),
+                "what is sent to the CA is larger than bounds.csr; if it is a certificate request, look for what fills it in the agent's csr_attributes.yaml"),
             Self::BodyTooSlow => row(S::REQUEST_TIMEOUT, None, CLOSE, "body_too_slow", Side::Agent,
                 "the request's body arrived too slowly; look at the network between agent and door, or lower bounds.rate"),
             Self::BodyBroken => row(S::BAD_REQUEST, None, CLOSE, "body_broken", Side::Agent,
@@ -217,6 +219,10 @@ impl Refusal {
                 "no compile master has been admitted; admit one with `stagedoor roster admit`"),
             Self::NoMasterFit => row(S::SERVICE_UNAVAILABLE, Some(60), KEEP, "no_master_fit", Side::Master,
                 "no compile master takes work now; see `stagedoor masters` on the door for why"),
+            Self::Full(Master) => row(S::SERVICE_UNAVAILABLE, Some(60), KEEP, "connections_full", Side::Master,
+                "every connection that may be open to a compile master is in use; come back later, and add masters or raise bounds.master_connections if this stays"),
+            Self::Full(Mom) => row(S::SERVICE_UNAVAILABLE, Some(30), KEEP, "connections_full", Side::Mom,
+                "every connection that may be open to the Master of Masters is in use; come back later, and see that it answers"),
             Self::Unreachable(Master) => row(S::BAD_GATEWAY, None, KEEP, "unreachable", Side::Master,
                 "no compile master could be reached; see `stagedoor masters` on the door for why"),
             Self::Unreachable(Mom) => row(S::BAD_GATEWAY, None, KEEP, "unreachable", Side::Mom,
@@ -336,6 +342,8 @@ mod tests {
         Refusal::MomBusy,
         Refusal::RosterEmpty,
         Refusal::NoMasterFit,
+        Refusal::Full(Backend::Master),
+        Refusal::Full(Backend::Mom),
         Refusal::Unreachable(Backend::Master),
         Refusal::Unreachable(Backend::Mom),
         Refusal::Closed(Backend::Master),

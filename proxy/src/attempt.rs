@@ -15,10 +15,9 @@ use tokio::time::Instant;
 
 use crate::answer::{Backend, Refusal};
 use crate::body::{Kept, Upload};
-use crate::link::{Link, Links, Peer, Terms, Unsent};
+use crate::link::{Link, Links, Peer, Terms, Unconnected, Unsent};
 use crate::observe::record::Phases;
 use crate::pace::Pace;
-use crate::pool::InHand;
 use crate::retry::Failure;
 
 /// What is sent, as often as it must be.
@@ -77,25 +76,28 @@ impl Outbound {
     }
 }
 
-/// Asks `peer` once. The hand that holds the master's place is given back when the response's head is here, when the
-/// attempt failed, or, if the agent leaves, when the master answers.
-pub(crate) async fn attempt(
+/// Asks `peer` once. The hand that holds the server's place is given back when the response's head is here, when the
+/// attempt failed, or, if the agent leaves, when the server answers.
+pub(crate) async fn attempt<H: Send + 'static>(
     links: &Links,
     peer: &Arc<Peer>,
     terms: Terms<'_>,
     patience: Duration,
     out: &mut Outbound,
-    hand: Option<InHand>,
+    hand: Option<H>,
     phases: &mut Phases,
-) -> (Result<Landed, Missed>, Option<InHand>) {
+) -> (Result<Landed, Missed>, Option<H>) {
     let backend = peer.backend();
     let begin = Instant::now();
     let link = match links.link(peer, terms).await {
         Ok(link) => link,
         Err(error) => {
             tracing::debug!(peer = %peer.certname, address = peer.address, error = &error as &dyn std::error::Error, "not connected");
-            let missed = Missed { failure: Failure::Unconnected, refusal: Refusal::Unreachable(backend) };
-            return (Err(missed), hand);
+            let refusal = match error {
+                Unconnected::Full => Refusal::Full(backend),
+                _ => Refusal::Unreachable(backend),
+            };
+            return (Err(Missed { failure: Failure::Unconnected, refusal }), hand);
         }
     };
     phases.connect = (!link.reused).then(|| begin.elapsed());
@@ -105,7 +107,7 @@ pub(crate) async fn attempt(
     let begin = Instant::now();
     let Some((sent, link, hand)) = Flight::begin(link, request, hand, patience).land().await else {
         // The connection went with the flight. Nobody is asked again: the master may still be at work.
-        let missed = Missed { failure: Failure::Cut { reused: false }, refusal: Refusal::Silent(backend) };
+        let missed = Missed { failure: Failure::Silent, refusal: Refusal::Silent(backend) };
         return (Err(missed), None);
     };
     phases.first_byte = Some(begin.elapsed());
@@ -151,20 +153,20 @@ fn refusal_of(error: &hyper::Error, backend: Backend) -> Refusal {
 type Sent = (Result<Response<Incoming>, Unsent>, Link);
 
 /// A request that was handed to a connection and whose response has not begun.
-struct Flight {
+struct Flight<H: Send + 'static> {
     sending: Option<Pin<Box<dyn Future<Output = Sent> + Send>>>,
-    hand: Option<InHand>,
+    hand: Option<H>,
     ends: Instant,
 }
 
-impl Flight {
-    fn begin(mut link: Link, request: Request<Upload>, hand: Option<InHand>, patience: Duration) -> Self {
+impl<H: Send + 'static> Flight<H> {
+    fn begin(mut link: Link, request: Request<Upload>, hand: Option<H>, patience: Duration) -> Self {
         let sending = Box::pin(async move { (link.send(request).await, link) });
         Self { sending: Some(sending), hand, ends: Instant::now() + patience }
     }
 
     /// Waits for the response's head; none when it did not come in time.
-    async fn land(mut self) -> Option<(Result<Response<Incoming>, Unsent>, Link, Option<InHand>)> {
+    async fn land(mut self) -> Option<(Result<Response<Incoming>, Unsent>, Link, Option<H>)> {
         let sending = self.sending.as_mut()?;
         let sent = tokio::time::timeout_at(self.ends, sending).await;
         self.sending = None;
@@ -173,7 +175,7 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl<H: Send + 'static> Drop for Flight<H> {
     fn drop(&mut self) {
         let (Some(sending), Some(hand)) = (self.sending.take(), self.hand.take()) else { return };
         let ends = self.ends;

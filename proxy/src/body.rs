@@ -17,9 +17,6 @@ use hyper::body::Incoming;
 use crate::observe::metrics::Metrics;
 use crate::pace::{Halted, Least, Pace};
 
-/// Of a body that is too large, so many times what it may be is read away.
-const READ_AWAY: usize = 16;
-
 /// All kept bodies of the door together, in bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct Held(Arc<Holding>);
@@ -52,8 +49,6 @@ pub(crate) struct Limits {
 /// Why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unread {
-    /// Larger than the class allows.
-    TooLarge,
     /// Slower than the least rate.
     TooSlow,
     /// The agent left, or broke the framing.
@@ -66,6 +61,8 @@ pub(crate) enum Taken {
     Kept(Kept),
     /// The bounds ended; the beginning is here and the rest comes from the agent.
     Streams(Kept, Incoming),
+    /// More than is taken at all; the rest is for whoever reads it away.
+    TooMuch(Incoming),
 }
 
 /// Bytes of a body as they came; cheap to clone.
@@ -127,7 +124,7 @@ pub(crate) async fn take(mut body: Incoming, held: &Held, limits: Limits) -> Res
         return Ok(Taken::Kept(Kept::empty()));
     }
     if limits.most.is_some_and(|most| body.size_hint().lower() > most as u64) {
-        return Err(too_large(body, limits));
+        return Ok(Taken::TooMuch(body));
     }
     if body.size_hint().lower() > limits.keep as u64 {
         return Ok(Taken::Streams(Kept::empty(), body));
@@ -142,7 +139,7 @@ pub(crate) async fn take(mut body: Incoming, held: &Held, limits: Limits) -> Res
         let Ok(data) = frame.into_data() else { continue };
         let length = share.bytes + data.len();
         if limits.most.is_some_and(|most| length > most) {
-            return Err(too_large(body, limits));
+            return Ok(Taken::TooMuch(body));
         }
         let fits = length <= limits.keep && held.grow(data.len());
         if fits {
@@ -158,13 +155,6 @@ pub(crate) async fn take(mut body: Incoming, held: &Held, limits: Limits) -> Res
     }
     let length = share.bytes;
     Ok(Taken::Kept(Kept { chunks: chunks.into(), length, _share: Some(Arc::new(share)) }))
-}
-
-/// Who sends too much goes on sending, and would be cut off and never read why; so some more is read away.
-fn too_large(body: Incoming, limits: Limits) -> Unread {
-    let most = limits.most.map(|most| most.saturating_mul(READ_AWAY));
-    tokio::spawn(read_away(body, Limits { most, ..limits }));
-    Unread::TooLarge
 }
 
 /// Reads a body and forgets it, up to the bounds.

@@ -3,14 +3,12 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use stagedoor_config::class::{Class, Destination, Replay};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::{Backend, Refusal};
 use crate::attempt::{Landed, Missed, Outbound, attempt};
@@ -19,6 +17,7 @@ use crate::connection::Connection;
 use crate::headers::{self, Framing, Stated};
 use crate::identity::Identity;
 use crate::link::Terms;
+use crate::mom::{self, AtMom};
 use crate::observe::record::{Asked, ENVIRONMENT, Outcome, Record, clip};
 use crate::pace::{Least, Pace};
 use crate::pool::pick::{Want, hash};
@@ -26,10 +25,6 @@ use crate::retry::{self, Failure, Left, Next};
 use crate::route::{self, Route};
 use crate::run::state::Snapshot;
 use crate::transfer::{self, Download, Line, Outgoing};
-
-/// How long a request waits for a place at the Master of Masters before it is told to come back: longer than its
-/// answers take, shorter than any agent's patience.
-const MOM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers one request. Whatever goes wrong is an answer and a line.
 pub(crate) async fn serve(
@@ -48,7 +43,7 @@ pub(crate) async fn serve(
         request.uri().path(),
     );
     let line = Line::begin(&door.observe, record);
-    let mut asking = Asking { connection: &connection, snapshot: &snapshot, line, read_chunks: false };
+    let mut asking = Asking { connection: &connection, snapshot, line, read_chunks: false };
     let answer = asking.answer(request, id.to_header()).await;
     let read_chunks = asking.read_chunks;
     let mut response = match answer {
@@ -68,10 +63,20 @@ pub(crate) async fn serve(
 /// One request on its way.
 struct Asking<'a> {
     connection: &'a Arc<Connection>,
-    snapshot: &'a Arc<Snapshot>,
+    snapshot: Arc<Snapshot>,
     line: Line,
     /// The body came in chunks and was read to its end, and the client does not ask to close.
     read_chunks: bool,
+}
+
+/// What a request's head decides.
+struct Decided {
+    class: Class,
+    want: Want,
+    /// Bytes of the head as it is sent on.
+    size: usize,
+    /// The body comes in chunks, and the client does not ask to close.
+    in_chunks: bool,
 }
 
 /// How a request is answered when nothing is wrong.
@@ -79,7 +84,7 @@ enum Answer {
     /// By the door.
     Own(Response<Outgoing>),
     /// By a server, with the place it took at the Master of Masters if it is that one.
-    Passed(Landed, Option<OwnedSemaphorePermit>),
+    Passed(Landed, Option<AtMom>),
 }
 
 impl<'a> Asking<'a> {
@@ -89,6 +94,33 @@ impl<'a> Asking<'a> {
         if self.connection.over_source_bound {
             return Err(Refusal::Source);
         }
+        let Decided { class, want, size, in_chunks } = match self.decide(&mut head, id) {
+            Ok(decided) => decided,
+            Err(refusal) => {
+                self.read_away(&head, body);
+                return Err(refusal);
+            }
+        };
+        if class.destination() == Destination::Door {
+            return Ok(Answer::Own(self.status()));
+        }
+        let waits = !body.is_end_stream();
+        let out = self.read(head, body, class).await?;
+        self.read_chunks = in_chunks && out.can_be_sent_again();
+        if waits {
+            // A body takes as long as its agent likes, and trust may have changed meanwhile.
+            self.snapshot = self.connection.door.snapshot.load_full();
+            self.connection.identity(&self.snapshot)?;
+        }
+        if class.destination() == Destination::Mom {
+            return self.ask_mom(class, out).await;
+        }
+        let landed = self.ask_masters(class, want, size, out).await?;
+        Ok(Answer::Passed(landed, None))
+    }
+
+    /// Establishes from the head alone what the request is and who asks, and makes the head fit to be sent on.
+    fn decide(&mut self, head: &mut Parts, id: HeaderValue) -> Result<Decided, Refusal> {
         let framing = headers::framing(&head.headers, head.version)?;
         let route = route::route(&head.method, &head.uri, head.version, &head.headers)?;
         let Route { class, environment, .. } = route;
@@ -104,28 +136,20 @@ impl<'a> Asking<'a> {
             && identity.certname().is_none()
             && !head.headers.contains_key(headers::X_AUTHENTICATION)
         {
-            self.read_away(&head, body);
             return Err(Refusal::NeedsIdentity);
         }
         let in_chunks = framing == Framing::Chunked && !headers::asks_to_close(&head.headers);
         let want = self.want(&route, identity);
         let stated = match class.destination() {
-            Destination::Door => return Ok(Answer::Own(self.status())),
             Destination::Masters => identity.stated(),
             // The Master of Masters is told nobody's name, so that nobody can borrow a right there.
-            Destination::Mom => Stated::Nobody,
+            Destination::Mom | Destination::Door => Stated::Nobody,
         };
-        if headers::request(&mut head, stated, &self.connection.peer_header, id) {
+        if headers::request(head, stated, &self.connection.peer_header, id) {
             self.connection.door.observe.metrics().forged_headers.inc();
         }
         let size = headers::head_size(&head.method, &head.uri, &head.headers, framing);
-        let out = self.read(head, body, class).await?;
-        self.read_chunks = in_chunks && out.can_be_sent_again();
-        if class.destination() == Destination::Mom {
-            return self.ask_mom(class, out).await;
-        }
-        let landed = self.ask_masters(class, want, size, out).await?;
-        Ok(Answer::Passed(landed, None))
+        Ok(Decided { class, want, size, in_chunks })
     }
 
     /// Who asks, under the trust in force now.
@@ -133,7 +157,7 @@ impl<'a> Asking<'a> {
         let connection: &'a Connection = self.connection;
         let certname = connection.certname().cloned();
         self.line.note(|record| record.certname = certname);
-        connection.identity(self.snapshot)
+        connection.identity(&self.snapshot)
     }
 
     /// What the request asks of the choice of a master.
@@ -169,10 +193,13 @@ impl<'a> Asking<'a> {
     /// Reads the body as far as the bounds allow, before anybody is asked.
     async fn read(&mut self, head: Parts, body: Incoming, class: Class) -> Result<Outbound, Refusal> {
         let bounds = &self.snapshot.settings.bounds;
-        let csr = class == Class::Csr;
+        // What anybody may send is as small as a certificate request: whoever has shown no certificate cannot fill the
+        // memory for bodies, and the Master of Masters is sent nothing larger.
+        let known = self.connection.certname().is_some();
+        let to_mom = class.destination() == Destination::Mom;
         let limits = Limits {
-            keep: if csr { bounds.csr } else { bounds.body },
-            most: csr.then_some(bounds.csr),
+            keep: if known && !to_mom { bounds.body } else { bounds.csr },
+            most: to_mom.then_some(bounds.csr),
             least: self.least(),
         };
         let began = std::time::Instant::now();
@@ -180,7 +207,10 @@ impl<'a> Asking<'a> {
         let (kept, rest) = match taken {
             Ok(Taken::Kept(kept)) => (kept, None),
             Ok(Taken::Streams(kept, rest)) => (kept, Some((rest, Pace::new(limits.least)))),
-            Err(Unread::TooLarge) => return Err(Refusal::Csr),
+            Ok(Taken::TooMuch(rest)) => {
+                self.read_away(&head, rest);
+                return Err(Refusal::Csr);
+            }
             Err(Unread::TooSlow) => return Err(Refusal::BodyTooSlow),
             Err(Unread::Cut) => return Err(Refusal::BodyBroken),
         };
@@ -191,14 +221,14 @@ impl<'a> Asking<'a> {
         Ok(Outbound::new(head, kept, rest))
     }
 
-    /// Reads and forgets a body whose request was refused by its head alone: an agent that is still sending would be
-    /// cut off and never read why. One that waits for `100 Continue` has sent nothing and needs no such care.
+    /// Reads and forgets a body whose request was refused before it: an agent that is still sending would be cut off
+    /// and never read why. One that waits for `100 Continue` has sent nothing and needs no such care.
     fn read_away(&self, head: &Parts, body: Incoming) {
-        if head.headers.contains_key(header::EXPECT) {
+        if body.is_end_stream() || head.headers.contains_key(header::EXPECT) {
             return;
         }
         let limits = Limits { keep: 0, most: Some(self.snapshot.settings.bounds.body), least: self.least() };
-        tokio::spawn(body::read_away(body, limits));
+        tokio::spawn(tokio::time::timeout(limits.least.window, body::read_away(body, limits)));
     }
 
     fn least(&self) -> Least {
@@ -210,14 +240,10 @@ impl<'a> Asking<'a> {
     /// Has a request answered by the Master of Masters, within the places its kind has there.
     async fn ask_mom(&mut self, class: Class, mut out: Outbound) -> Result<Answer, Refusal> {
         let door = &self.connection.door;
-        let places = if class == Class::Packages { &door.mom_packages } else { &door.mom_ca };
-        let place = tokio::time::timeout(MOM_PATIENCE, Arc::clone(places).acquire_owned()).await;
-        let Ok(Ok(place)) = place else {
-            if let Some(metrics) = door.observe.metrics().mom(class) {
-                metrics.refused.inc();
-            }
+        let mut place = door.at_mom.take(class, door.observe.metrics()).await;
+        if place.is_none() {
             return Err(Refusal::MomBusy);
-        };
+        }
         self.line.note(|record| record.asked = Asked::Mom);
         let replay = class.replay();
         let peer = &door.mom;
@@ -226,12 +252,14 @@ impl<'a> Asking<'a> {
             made += 1;
             let terms = self.terms(&self.snapshot.mom_tls, replay, fresh);
             let mut phases = self.line.phases();
-            let patience = self.snapshot.settings.bounds.response_time;
-            let (landed, _) =
-                attempt(&self.connection.links, peer, terms, patience, &mut out, None, &mut phases).await;
+            let patience = self.snapshot.settings.bounds.response_time.min(mom::FOR_AN_ANSWER);
+            let links = &self.connection.links;
+            let (landed, back) =
+                attempt(links, peer, terms, patience, &mut out, place.take(), &mut phases).await;
+            place = back;
             self.line.attempted(made, phases);
             let missed = match landed {
-                Ok(landed) => return Ok(Answer::Passed(landed, Some(place))),
+                Ok(landed) => return Ok(Answer::Passed(landed, place)),
                 Err(missed) => missed,
             };
             // There is only the one: another means the same once more, and a refused connection stays refused.
@@ -297,7 +325,10 @@ impl<'a> Asking<'a> {
                         return Ok(landed);
                     }
                     Err(missed) => {
-                        second_best = second_best.or(Err(missed.refusal));
+                        // An answer, or a master that is only busy, says more to an agent than one that is gone.
+                        if !matches!(second_best, Ok(_) | Err(Refusal::Full(_))) {
+                            second_best = Err(missed.refusal);
+                        }
                         self.next(replay, missed, made, &out)
                     }
                 };
@@ -345,7 +376,7 @@ impl<'a> Asking<'a> {
     }
 
     /// Passes a server's response on.
-    fn pass(mut self, landed: Landed, place: Option<OwnedSemaphorePermit>) -> Response<Outgoing> {
+    fn pass(mut self, landed: Landed, place: Option<AtMom>) -> Response<Outgoing> {
         let backend = landed.link.peer().backend();
         let (mut head, body) = landed.response.into_parts();
         if let Err(refusal) = headers::response(&mut head, backend) {

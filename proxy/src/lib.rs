@@ -29,6 +29,7 @@ mod body;
 mod connection;
 mod forward;
 mod link;
+mod mom;
 mod pace;
 pub mod pool;
 mod sources;

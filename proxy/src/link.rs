@@ -16,6 +16,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use stagedoor_config::certname::Certname;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -35,6 +36,13 @@ const LATELY: Duration = Duration::from_secs(2);
 /// small files still finds them, and few enough that a hundred masters cost little.
 const KEPT: usize = 32;
 
+/// A host that lost its power or its network ends no connection, and a request may wait for its answer for minutes:
+/// after half a minute of silence the kernel asks whether it is there, and within another knows that it is not.
+const ALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(30))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
+
 /// Whom a link leads to.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -47,6 +55,8 @@ pub(crate) struct Peer {
     name: ServerName<'static>,
     addresses: watch::Receiver<Addresses>,
     open: Arc<Semaphore>,
+    /// How many may be open.
+    most: usize,
 }
 
 /// Tells peers apart: a master's number in the pool, or the Master of Masters.
@@ -81,7 +91,7 @@ pub(crate) struct Link {
     generation: u64,
     /// Whether it carried a request before: its master may have closed it meanwhile.
     pub reused: bool,
-    _open: OwnedSemaphorePermit,
+    _open: Option<OwnedSemaphorePermit>,
 }
 
 /// Why there is no connection. Nothing was sent.
@@ -119,7 +129,7 @@ pub(crate) enum Unsent {
 pub(crate) struct Links {
     // A mutex only because tasks of one runtime must be `Send`; no other thread ever asks for it.
     idle: Mutex<HashMap<PeerId, Vec<(Link, Instant)>>>,
-    kept: usize,
+    threads: usize,
 }
 
 impl Peer {
@@ -131,7 +141,7 @@ impl Peer {
         most: usize,
     ) -> Option<Self> {
         let name = ServerName::try_from(certname.as_str().to_owned()).ok()?;
-        Some(Self { certname, address, id, name, addresses, open: Arc::new(Semaphore::new(most)) })
+        Some(Self { certname, address, id, name, addresses, open: Arc::new(Semaphore::new(most)), most })
     }
 
     /// Which of the two it is, for answers.
@@ -147,6 +157,21 @@ impl Peer {
         let ends = tokio::time::Instant::now() + terms.patience;
         let open = tokio::time::timeout_at(ends, Arc::clone(&self.open).acquire_owned()).await;
         let Ok(Ok(open)) = open else { return Err(Unconnected::Full) };
+        self.dial(terms, ends, Some(open)).await
+    }
+
+    /// Opens a connection for a question about health, whatever number is open: a master that has as many requests as
+    /// it may is busy, not ill.
+    pub(crate) async fn connect_beside(self: &Arc<Self>, terms: Terms<'_>) -> Result<Link, Unconnected> {
+        self.dial(terms, tokio::time::Instant::now() + terms.patience, None).await
+    }
+
+    async fn dial(
+        self: &Arc<Self>,
+        terms: Terms<'_>,
+        ends: tokio::time::Instant,
+        open: Option<OwnedSemaphorePermit>,
+    ) -> Result<Link, Unconnected> {
         let tcp = tokio::time::timeout_at(ends, self.tcp(terms.patience))
             .await
             .map_err(|_| Unconnected::Late)??;
@@ -176,6 +201,7 @@ impl Peer {
                 Ok(Ok(stream)) => {
                     // A head and a small body are one flight each; waiting to fill segments only adds latency.
                     stream.set_nodelay(true).map_err(Unconnected::Tcp)?;
+                    SockRef::from(&stream).set_tcp_keepalive(&ALIVE).map_err(Unconnected::Tcp)?;
                     return Ok(stream);
                 }
                 Ok(Err(error)) => last = Unconnected::Tcp(error),
@@ -207,11 +233,16 @@ impl Drop for Link {
 }
 
 impl Links {
-    /// Idle connections of all threads together stay under half of what may be open to one master (`most`): what
-    /// one thread keeps idle must not keep another from opening one.
-    pub(crate) fn new(threads: usize, most: usize) -> Arc<Self> {
-        let kept = (most / (2 * threads.max(1))).clamp(1, KEPT);
-        Arc::new(Self { idle: Mutex::new(HashMap::new()), kept })
+    /// For one of so many threads.
+    pub(crate) fn new(threads: usize) -> Arc<Self> {
+        Arc::new(Self { idle: Mutex::new(HashMap::new()), threads: threads.max(1) })
+    }
+
+    /// Idle connections of all threads together are at most half of what may be open to one peer: what one thread
+    /// keeps idle, or what is too old for a request that must not be sent twice, must not keep another from opening
+    /// one.
+    fn kept(&self, peer: &Peer) -> usize {
+        (peer.most / (2 * self.threads)).min(KEPT)
     }
 
     /// An idle connection on these terms, or a new one.
@@ -251,9 +282,13 @@ impl Links {
         if !gone.load(Ordering::Acquire) || link.sender.is_closed() {
             return;
         }
+        let kept = self.kept(&link.peer);
+        if kept == 0 {
+            return;
+        }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let links = idle.entry(link.peer.id).or_default();
-        if links.len() >= self.kept {
+        if links.len() >= kept {
             links.remove(0);
         }
         links.push((link, Instant::now()));

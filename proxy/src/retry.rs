@@ -23,6 +23,8 @@ pub enum Failure {
     },
     /// The master answered 503 with `Retry-After`: refused before any work.
     Refused,
+    /// The whole time for an answer passed: the master may still be at work, and nobody waits for another's answer.
+    Silent,
 }
 
 impl Failure {
@@ -35,6 +37,7 @@ impl Failure {
             Self::NothingSent => "nothing_sent",
             Self::Cut { .. } => "cut",
             Self::Refused => "refused",
+            Self::Silent => "silent",
         }
     }
 }
@@ -64,13 +67,16 @@ pub struct Left {
 /// Decides what follows a failure.
 #[must_use]
 pub fn next(replay: Replay, failure: Failure, left: Left) -> Next {
+    // A connection that died of age has asked nobody, so it is no attempt; the new one cannot die so.
+    if failure == Failure::ClosedIdle {
+        return Next::SameOverNew;
+    }
     if left.made >= left.allowed {
         return Next::GiveUp;
     }
     match failure {
         // Nothing was written, so the body has not been touched, kept or not.
         Failure::Unconnected | Failure::NothingSent => Next::Another,
-        Failure::ClosedIdle => Next::SameOverNew,
         Failure::Refused if left.body_kept => Next::Another,
         Failure::Cut { reused } if left.body_kept && replay == Replay::Safe => {
             if reused {
@@ -79,7 +85,7 @@ pub fn next(replay: Replay, failure: Failure, left: Left) -> Next {
                 Next::Another
             }
         }
-        Failure::Refused | Failure::Cut { .. } => Next::GiveUp,
+        Failure::Refused | Failure::Cut { .. } | Failure::Silent | Failure::ClosedIdle => Next::GiveUp,
     }
 }
 
@@ -119,6 +125,17 @@ mod tests {
         for failure in [Failure::Cut { reused: true }, Failure::Cut { reused: false }, Failure::Refused] {
             assert_eq!(next(Replay::Safe, failure, STREAMED), Next::GiveUp, "{failure:?}");
         }
+    }
+
+    #[test]
+    fn a_master_that_was_silent_for_the_whole_time_is_the_last_one_asked() {
+        assert_eq!(next(Replay::Safe, Failure::Silent, KEPT), Next::GiveUp);
+    }
+
+    #[test]
+    fn a_connection_closed_while_idle_costs_no_attempt() {
+        let only = Left { allowed: 1, ..KEPT };
+        assert_eq!(next(Replay::Never, Failure::ClosedIdle, only), Next::SameOverNew);
     }
 
     #[test]

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::{Refusal, Side};
 use crate::link::{Link, Links};
+use crate::mom::AtMom;
 use crate::observe::Observe;
 use crate::observe::record::{Outcome, Phases, Record};
 use crate::pace::{Halted, Least, Pace};
@@ -82,7 +82,7 @@ pub(crate) struct Download {
     bytes: u64,
     began: Instant,
     link: Option<Over>,
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<AtMom>,
     line: Line,
 }
 
@@ -106,13 +106,7 @@ pub(crate) fn own(refusal: Refusal, line: &mut Line) -> Response<Outgoing> {
 
 impl Download {
     /// `place` is the place taken at the Master of Masters, given back at the end.
-    pub(crate) fn new(
-        body: Incoming,
-        least: Least,
-        over: Over,
-        place: Option<OwnedSemaphorePermit>,
-        line: Line,
-    ) -> Self {
+    pub(crate) fn new(body: Incoming, least: Least, over: Over, place: Option<AtMom>, line: Line) -> Self {
         let (pace, began) = (Pace::new(least), Instant::now());
         Self { body, pace, ended: false, bytes: 0, began, link: Some(over), _place: place, line }
     }

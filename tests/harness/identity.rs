@@ -152,7 +152,8 @@ impl Leaf {
     }
 
     /// A certificate request for this leaf, with Puppet's extensions asked for.
-    pub(crate) fn request_pem(&self, key: &KeyPair) -> String {
+    #[must_use]
+    pub fn request_pem(&self, key: &KeyPair) -> String {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, self.name.as_str());

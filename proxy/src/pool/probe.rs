@@ -86,7 +86,7 @@ async fn question(door: &Door, peer: &Arc<Peer>, path: &'static str) -> Result<S
         fresh: true,
         patience: snapshot.settings.health.timeout,
     };
-    let mut link = peer.connect(terms).await.map_err(Ill::Unconnected)?;
+    let mut link = peer.connect_beside(terms).await.map_err(Ill::Unconnected)?;
     let nothing = Upload::new(Kept::empty(), None);
     let mut request = Request::new(nothing);
     *request.method_mut() = Method::GET;

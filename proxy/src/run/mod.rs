@@ -205,11 +205,10 @@ fn serve(
 ) -> Result<Vec<JoinHandle<()>>, NotStarted> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = settings.workers.unwrap_or(cores);
-    let most = settings.bounds.master_connections;
     (0..threads)
         .map(|number| {
             let door = Arc::clone(door);
-            let links = Links::new(threads, most);
+            let links = Links::new(threads);
             let listeners = listeners
                 .iter()
                 .map(TcpListener::try_clone)

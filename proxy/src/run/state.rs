@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::body::Held;
 use crate::link::Peer;
+use crate::mom::Places;
 use crate::observe::Observe;
 use crate::pool::Pool;
 use crate::pool::probe;
@@ -56,10 +57,8 @@ pub(crate) struct Door {
     pub connections: Arc<Semaphore>,
     /// Handshakes that may still begin.
     pub handshakes: Semaphore,
-    /// CA requests that may still go to the Master of Masters.
-    pub mom_ca: Arc<Semaphore>,
-    /// Package requests that may still go to the Master of Masters.
-    pub mom_packages: Arc<Semaphore>,
+    /// Requests that may still go to the Master of Masters.
+    pub at_mom: Places,
     /// Connections without a certificate, by where they come from.
     pub sources: Sources,
     ends: watch::Sender<bool>,
@@ -82,8 +81,7 @@ impl Door {
             held: Held::new(bounds.bodies, Arc::clone(observe.metrics())),
             connections: Arc::new(Semaphore::new(bounds.connections)),
             handshakes: Semaphore::new(bounds.handshakes),
-            mom_ca: Arc::new(Semaphore::new(bounds.mom_ca)),
-            mom_packages: Arc::new(Semaphore::new(bounds.mom_packages)),
+            at_mom: Places::new(bounds.mom_ca, bounds.mom_packages),
             observe,
             sources: Sources::new(&bounds),
             ends: watch::Sender::new(false),
