@@ -5,6 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use harness::agent::Shape;
+use harness::answer::Act;
 use harness::ca::PuppetCa;
 use harness::door::{Door, Papers};
 use harness::fleet::Site;
@@ -144,6 +145,33 @@ async fn with_the_master_of_masters_down_ca_requests_get_502_with_words_and_cata
     assert_eq!(fleet.door.admin("GET", "/ready", "").await.status, 200);
     fleet.mom.listening().restart(None);
     assert_eq!(agent.get("/puppet-ca/v1/certificate/ca").await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn packages_that_last_long_do_not_keep_new_agents_from_the_ca() {
+    let site = Site::with_masters(1).change(|papers| papers.bound("mom_packages", "3"));
+    let fleet = site.open().await;
+    fleet.mom.script("/packages/", None, Act::Hang);
+    let stranger = fleet.stranger("nobody");
+    let slow: Vec<_> = (0..8)
+        .map(|_| {
+            let stranger = stranger.clone();
+            tokio::spawn(async move { stranger.get("/packages/current/install.bash").await })
+        })
+        .collect();
+    eventually("as many as may be are at the Master of Masters", async || {
+        match fleet.mom.record().of("current").len() {
+            3 => Ok(()),
+            at_once => Err(format!("{at_once}")),
+        }
+    })
+    .await;
+    assert_eq!(stranger.get("/puppet-ca/v1/certificate/ca").await.unwrap().status(), StatusCode::OK);
+    fleet.agent("web01.example.com").run(Shape::default()).await.unwrap();
+    assert_eq!(fleet.mom.record().of("current").len(), 3);
+    for download in slow {
+        download.abort();
+    }
 }
 
 fn few_connections(papers: &mut Papers) {

@@ -6,6 +6,7 @@
 //! | `identity` | who an agent is taken for, whatever it says |
 //! | `routes` | which request goes where, and what arrives there |
 //! | `revocation` | the end of a certificate |
+//! | `files` | files that change while the door runs |
 //! | `health` | masters that fall, return, drain, join, or are not who they should be |
 //! | `retry` | requests whose master fails them |
 //! | `bodies` | large bodies and long silences |
@@ -25,6 +26,7 @@ mod bad_input;
 mod bodies;
 mod bootstrap;
 mod check;
+mod files;
 mod health;
 mod identity;
 mod retry;

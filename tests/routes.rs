@@ -2,6 +2,8 @@
 
 use harness::agent::Shape;
 use harness::fleet::{Fleet, Site};
+use harness::master::{Master, Plan};
+use harness::wait::eventually;
 use http::{Method, StatusCode};
 
 /// What the masters and the MoM have seen of agents, together.
@@ -165,23 +167,56 @@ async fn static_files_are_asked_of_the_master_that_compiled_the_catalog() {
     }
 }
 
-#[tokio::test]
-async fn a_backup_is_found_again_whichever_master_has_it() {
-    let fleet = Site::with_masters(3).open().await;
+fn backup(number: usize) -> String {
+    format!("/puppet/v3/file_bucket_file/sha256/{number:064x}")
+}
+
+async fn put_twelve_backups(fleet: &Fleet) {
     let agent = fleet.agent("web01.example.com");
     for n in 0..12 {
-        let path = format!("/puppet/v3/file_bucket_file/sha256/{n:064x}/etc/motd");
-        let put = agent.ask(Method::PUT, &path, format!("old {n}")).await.unwrap();
+        let put =
+            agent.ask(Method::PUT, &format!("{}/etc/motd", backup(n)), format!("old {n}")).await.unwrap();
         assert_eq!(put.status(), StatusCode::OK);
     }
+}
+
+async fn find_twelve_backups(fleet: &Fleet) {
+    let other = fleet.agent("web02.example.com");
+    for n in 0..12 {
+        let got = other.get(&backup(n)).await.unwrap();
+        assert_eq!(got.body(), format!("old {n}").as_bytes());
+        assert_eq!(other.ask(Method::HEAD, &backup(n), "").await.unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(other.get(&backup(999)).await.unwrap().status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn backups_are_spread_over_the_masters_each_kept_once_and_found_again() {
+    let fleet = Site::with_masters(3).open().await;
+    put_twelve_backups(&fleet).await;
     let files: Vec<usize> = fleet.masters.iter().map(|master| master.bucket_files()).collect();
     assert_eq!(files.iter().sum::<usize>(), 12, "each is kept once: {files:?}");
     assert!(files.iter().filter(|count| **count > 0).count() > 1, "and not all by one master: {files:?}");
-    let other = fleet.agent("web02.example.com");
-    for n in 0..12 {
-        let got = other.get(&format!("/puppet/v3/file_bucket_file/sha256/{n:064x}")).await.unwrap();
-        assert_eq!(got.body(), format!("old {n}").as_bytes());
+    find_twelve_backups(&fleet).await;
+}
+
+#[tokio::test]
+async fn backups_from_before_masters_joined_are_found_on_the_master_that_has_them() {
+    let fleet = Site::with_masters(1).open().await;
+    put_twelve_backups(&fleet).await;
+    let newcomers =
+        [2, 3].map(|n| Master::start(Plan::named(&format!("m{n}.example.com")), &fleet.ca, &fleet.door_ca));
+    for newcomer in &newcomers {
+        fleet.door.admit(newcomer).await;
+        eventually("it takes work", async || {
+            match fleet.door.master(newcomer.name()).await["fit"].as_str() {
+                Some("fit") => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
     }
-    let missing = other.get(&format!("/puppet/v3/file_bucket_file/sha256/{:064x}", 999)).await.unwrap();
-    assert_eq!(missing.status(), StatusCode::NOT_FOUND);
+    find_twelve_backups(&fleet).await;
+    let asked: usize = newcomers.iter().map(|master| master.record().of("file_bucket_file").len()).sum();
+    assert!(asked > 0, "the newcomers were asked first for some of them");
 }
