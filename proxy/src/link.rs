@@ -254,7 +254,8 @@ impl Links {
                 return Ok(link);
             }
         }
-        peer.connect(terms).await
+        // A handshake's state is large; inside the request's future every agent connection would carry room for it.
+        Box::pin(peer.connect(terms)).await
     }
 
     fn idle(&self, peer: &Arc<Peer>, terms: Terms<'_>) -> Option<Link> {
