@@ -190,6 +190,11 @@ impl Master {
         self.desk.script.add(part, times, act);
     }
 
+    /// Every request for which `matches` says so is treated so; it is asked once for each.
+    pub fn script_where(&self, matches: impl Fn(&Head) -> bool + Send + Sync + 'static, act: Act) {
+        self.desk.script.add_matching(matches, None, act);
+    }
+
     /// Everything is answered as it should again.
     pub fn behave(&self) {
         self.desk.script.clear();
