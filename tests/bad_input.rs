@@ -182,14 +182,14 @@ fn few_connections(papers: &mut Papers) {
 #[tokio::test]
 async fn at_the_bound_of_connections_the_door_stops_accepting_counts_and_goes_on_when_some_leave() {
     let fleet = Site::with_masters(1).change(few_connections).open().await;
-    let agent = fleet.agent("web01.example.com");
     let mut held = Vec::new();
-    for _ in 0..64 {
-        let mut session = agent.connect().await.unwrap();
+    // Each an agent of its own: one may not have as many.
+    for n in 0..64 {
+        let mut session = fleet.agent(&format!("web{n:02}.example.com")).connect().await.unwrap();
         session.get("/puppet/v3/environments").await.unwrap();
         held.push(session);
     }
-    let waiting = agent.clone();
+    let waiting = fleet.agent("late.example.com");
     let late = tokio::spawn(async move { waiting.get("/puppet/v3/environments").await });
     eventually("the door has stopped accepting", async || {
         match fleet.door.metrics().await.sum("stagedoor_accepts_paused_total", &[]) {

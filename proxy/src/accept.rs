@@ -15,9 +15,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::UnixTime;
+use stagedoor_config::proxy::Bounds;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -37,6 +38,17 @@ use crate::tls;
 /// After an error that is not one connection's own (no file descriptor left): long enough for some to close, short
 /// enough that nobody notices.
 const BREATH: Duration = Duration::from_millis(100);
+
+/// How long a connection waits for a place to shake hands. When a whole site comes back at once that is our doing, not
+/// its agent's, which waits two minutes for a connection.
+const FOR_A_PLACE: Duration = Duration::from_secs(60);
+
+/// How long an agent may leave us waiting in a handshake before others take its place: most round trips are shorter.
+/// What was dear for us is done by then.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(250);
+
+/// For the head of the one request that is answered where a source or an agent has too many connections.
+const OVER: Duration = Duration::from_secs(1);
 
 /// For a person with curl: agents never speak HTTP in the clear.
 const PLAIN_HTTP: &[u8] =
@@ -103,14 +115,25 @@ async fn connection(
     };
     let Some(shaken) = shake(&door, &snapshot, &source, stream).await else { return };
     door.observe.metrics().handshake(shaken.version, began.elapsed());
-    let is_unknown = shaken.who.1.is_none();
-    let over = is_unknown && source.unknown();
-    if over {
-        door.observe.metrics().unauthenticated_refused.inc();
+    let bounds = snapshot.settings.bounds;
+    // A connection may outlive many snapshots; what belongs to them must not live as long.
+    drop(snapshot);
+    let (mut over, mut unknown, mut known) = (None, None, None);
+    if let Some(certname) = shaken.who.0.certname() {
+        // A verified agent's connection counts for its agent from here on, and no longer for its source.
+        drop(source);
+        let entered = door.certificates.enter(certname);
+        // While there is room nobody is kept from any of it.
+        let crowded = door.connections.available_permits() < bounds.connections / 2;
+        over = (entered.over && crowded).then_some(Refusal::Crowd);
+        known = Some(entered);
+    } else {
+        if source.unknown() {
+            door.observe.metrics().unauthenticated_refused.inc();
+            over = Some(Refusal::Source);
+        }
+        unknown = Some((source, Counted::one(door.observe.metrics(), |metrics| &metrics.unauthenticated)));
     }
-    // A verified agent's connection counts no longer.
-    let unknown = is_unknown
-        .then(|| (source, Counted::one(door.observe.metrics(), |metrics| &metrics.unauthenticated)));
     let connection = Arc::new(Connection::new(
         Arc::clone(&door),
         links,
@@ -119,8 +142,8 @@ async fn connection(
         shaken.who,
         over,
     ));
-    serve(connection, shaken.stream, &snapshot).await;
-    drop(unknown);
+    serve(connection, shaken.stream, &bounds).await;
+    drop((known, unknown));
 }
 
 /// A connection whose handshake is over.
@@ -130,7 +153,7 @@ struct Shaken {
     who: (Identity, Option<Proof>),
 }
 
-/// Hello and TLS, within the time and the number that the bounds give handshakes.
+/// Hello and TLS, each within the time that the bounds give handshakes, and TLS within their number.
 async fn shake(door: &Door, snapshot: &Snapshot, source: &Entered, stream: TcpStream) -> Option<Shaken> {
     let metrics = door.observe.metrics();
     let bounds = &snapshot.settings.bounds;
@@ -141,17 +164,16 @@ async fn shake(door: &Door, snapshot: &Snapshot, source: &Entered, stream: TcpSt
     };
     let (stream, first) = first?;
     // First a place among its source's: whoever stalls there holds up nobody else.
-    let Ok(Ok(_of_its_source)) = tokio::time::timeout_at(ends, source.handshakes.acquire()).await else {
+    let Ok(Ok(_of_its_source)) = tokio::time::timeout(FOR_A_PLACE, source.handshakes.acquire()).await else {
         metrics.hello_refused.count("source_handshakes_full");
         return None;
     };
-    let Ok(Ok(_of_all)) = tokio::time::timeout_at(ends, door.handshakes.acquire()).await else {
+    let Ok(Ok(of_all)) = tokio::time::timeout(FOR_A_PLACE, door.handshakes.acquire()).await else {
         metrics.hello_refused.count("handshakes_full");
         return None;
     };
-    let socket = Socket::new(stream, first);
-    let acceptor = TlsAcceptor::from(Arc::clone(&snapshot.agents.config));
-    let stream = match tokio::time::timeout_at(ends, acceptor.accept(socket)).await {
+    let accepting = TlsAcceptor::from(Arc::clone(&snapshot.agents.config)).accept(Socket::new(stream, first));
+    let stream = match tokio::time::timeout(bounds.handshake_time, placed(of_all, accepting)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(why = tls::words(&error), "handshake failed");
@@ -171,6 +193,18 @@ async fn shake(door: &Door, snapshot: &Snapshot, source: &Entered, stream: TcpSt
             None
         }
     }
+}
+
+/// A handshake that gives its place to others while it waits for its agent.
+async fn placed<T>(place: SemaphorePermit<'_>, accepting: impl Future<Output = T>) -> T {
+    let mut accepting = std::pin::pin!(accepting);
+    tokio::select! {
+        // The agent's answer first: however busy we are, one that has come counts as come.
+        biased;
+        done = &mut accepting => return done,
+        () = tokio::time::sleep(ANSWERS_WITHIN) => drop(place),
+    }
+    accepting.await
 }
 
 /// Reads until the first TLS record says what it is; closes what is not for us, counted.
@@ -227,14 +261,13 @@ fn forwarded_for(ip: IpAddr) -> HeaderValue {
 
 /// HTTP/1.1 until either side ends it. An idle connection ends by the same timer that bounds a head: hyper has one
 /// for both.
-async fn serve(connection: Arc<Connection>, stream: TlsStream<Socket<TcpStream>>, snapshot: &Snapshot) {
-    let bounds = &snapshot.settings.bounds;
+async fn serve(connection: Arc<Connection>, stream: TlsStream<Socket<TcpStream>>, bounds: &Bounds) {
     let window = bounds.rate_window;
     let least = Least { bytes: (bounds.rate as u64).saturating_mul(window.as_secs()), window };
     let written = stream.get_ref().0.written();
     let mut serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(bounds.head_time)
+        .header_read_timeout(if connection.over.is_some() { OVER } else { bounds.head_time })
         .max_header_size(bounds.head)
         .serve_connection(
             TokioIo::new(stream),

@@ -109,6 +109,8 @@ pub enum Refusal {
     BodiesFull,
     /// One address opens too many connections without a certificate.
     Source,
+    /// One certificate has too many connections.
+    Crowd,
     /// Requests at the Master of Masters are at their bound.
     MomBusy,
     /// No master is on the roster.
@@ -213,6 +215,8 @@ impl Refusal {
                 "the door holds as many request bodies as it may; come back later, and raise bounds.bodies if this stays"),
             Self::Source => row(S::TOO_MANY_REQUESTS, Some(60), CLOSE, "source", Side::Agent,
                 "too many connections without a certificate from this address; come back later, or raise bounds.unauthenticated_per_source if many agents share it"),
+            Self::Crowd => row(S::TOO_MANY_REQUESTS, Some(60), CLOSE, "crowd", Side::Agent,
+                "half of all connections that may be open are, and this certificate has more than a sixteenth of all; see what runs on its node, or raise bounds.connections"),
             Self::MomBusy => row(S::SERVICE_UNAVAILABLE, Some(30), KEEP, "mom_busy", Side::Door,
                 "as many requests as allowed are at the Master of Masters; come back later, or raise bounds.mom_ca or bounds.mom_packages"),
             Self::RosterEmpty => row(S::SERVICE_UNAVAILABLE, Some(60), KEEP, "roster_empty", Side::Door,
@@ -339,6 +343,7 @@ mod tests {
         Refusal::BodyBroken,
         Refusal::BodiesFull,
         Refusal::Source,
+        Refusal::Crowd,
         Refusal::MomBusy,
         Refusal::RosterEmpty,
         Refusal::NoMasterFit,

@@ -30,8 +30,8 @@ pub(crate) struct Connection {
     pub peer_header: HeaderValue,
     /// What was agreed.
     pub tls: TlsVersion,
-    /// Whether its source has more connections without a certificate than it may.
-    pub over_source_bound: bool,
+    /// The answer to every request, where its source or its agent has more connections than it may.
+    pub over: Option<Refusal>,
     /// The last request came in chunks, all of them were read, and neither side asked to close. hyper goes on after
     /// such a request, unless a length stood beside the chunks: the only sign that it leaves.
     pub goes_on_after_chunks: AtomicBool,
@@ -80,10 +80,10 @@ impl Connection {
         (peer, peer_header): (SocketAddr, HeaderValue),
         tls: TlsVersion,
         (identity, proof): (Identity, Option<Proof>),
-        over_source_bound: bool,
+        over: Option<Refusal>,
     ) -> Self {
         let goes_on_after_chunks = AtomicBool::new(false);
-        Self { door, links, peer, peer_header, tls, over_source_bound, goes_on_after_chunks, identity, proof }
+        Self { door, links, peer, peer_header, tls, over, goes_on_after_chunks, identity, proof }
     }
 
     /// Whose certificate the handshake verified, good still or not.

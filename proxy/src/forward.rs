@@ -91,8 +91,8 @@ impl<'a> Asking<'a> {
     /// Establishes what the request is and who asks, reads its body, and has it answered.
     async fn answer(&mut self, request: Request<Incoming>, id: HeaderValue) -> Result<Answer, Refusal> {
         let (mut head, body) = request.into_parts();
-        if self.connection.over_source_bound {
-            return Err(Refusal::Source);
+        if let Some(refusal) = self.connection.over {
+            return Err(refusal);
         }
         let Decided { class, want, size, in_chunks } = match self.decide(&mut head, id) {
             Ok(decided) => decided,

@@ -26,6 +26,7 @@ pub mod tls;
 mod accept;
 mod attempt;
 mod body;
+mod certificates;
 mod connection;
 mod forward;
 mod link;

@@ -2,10 +2,12 @@
 //!
 //! | module | promises about |
 //! |---|---|
+//! | `crowd` | whoever wants all of what everybody needs |
 //! | `mom` | what happens at the Master of Masters and does not spread |
 //! | `refused` | refusals that arrive, and revocations that are in time |
 //! | `silence` | servers that say nothing |
 
+mod crowd;
 mod mom;
 mod refused;
 mod silence;

@@ -92,7 +92,8 @@ table! {
     connections: usize, Count, 16_384, 64, 1_000_000;
     /// Handshakes under way at once. More would slow each other until all of them time out.
     handshakes: usize, Count, 256, 1, 65_536;
-    /// From accept to the end of the handshake.
+    /// For an agent's first bytes, and again for the rest of its handshake. Waiting for others' handshakes does not
+    /// count.
     handshake_time: Duration, Time, 10 * SECOND, SECOND, 2 * MINUTE;
     /// The head of a request: its line and its headers.
     head: usize, Size, 32 * KIB, 4 * KIB, 400 * KIB;

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use crate::body::Held;
+use crate::certificates::Certificates;
 use crate::link::Peer;
 use crate::mom::Places;
 use crate::observe::Observe;
@@ -61,6 +62,8 @@ pub(crate) struct Door {
     pub at_mom: Places,
     /// Connections without a certificate, by where they come from.
     pub sources: Sources,
+    /// Connections with a certificate, by whose it is.
+    pub certificates: Certificates,
     ends: watch::Sender<bool>,
     /// One change at a time: a change reads the snapshot in force, and its swap must not undo another's.
     changes: Mutex<()>,
@@ -84,6 +87,7 @@ impl Door {
             at_mom: Places::new(bounds.mom_ca, bounds.mom_packages),
             observe,
             sources: Sources::new(&bounds),
+            certificates: Certificates::new(bounds.connections),
             ends: watch::Sender::new(false),
             changes: Mutex::new(()),
         })

@@ -62,13 +62,10 @@ impl Files {
         Ok(Self { parts, groups })
     }
 
-    /// Looks until the door ends.
+    /// Looks for as long as the door has connections: a revocation holds while it is being stopped, too.
     pub(crate) async fn watch(mut self, door: Arc<Door>) {
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
-                () = door.ended() => return,
-            }
+            tokio::time::sleep(LOOK).await;
             // A look may wait for a disk or for NFS; probes must not wait with it.
             let (looked, door) = (self, Arc::clone(&door));
             let Ok(after) = tokio::task::spawn_blocking(move || looked.look(&door)).await else { return };
