@@ -24,6 +24,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::answer::Refusal;
 use crate::connection::{Connection, Proof};
+use crate::door::{Door, Snapshot};
 use crate::forward;
 use crate::hello::{self, First, NotTls};
 use crate::identity::Identity;
@@ -31,7 +32,6 @@ use crate::link::Links;
 use crate::observe::meter::Held as Counted;
 use crate::observe::record::{Record, TlsVersion};
 use crate::pace::{Least, Socket};
-use crate::run::state::{Door, Snapshot};
 use crate::sources::Entered;
 use crate::tls;
 

@@ -13,10 +13,10 @@ use stagedoor_config::certname::Certname;
 use stagedoor_config::trust::{Judged, Refused};
 
 use crate::answer::Refusal;
+use crate::door::{Door, Snapshot};
 use crate::identity::Identity;
 use crate::link::Links;
 use crate::observe::record::TlsVersion;
-use crate::run::state::{Door, Snapshot};
 
 /// One agent connection after its handshake.
 pub(crate) struct Connection {

@@ -14,6 +14,7 @@ use crate::answer::{Backend, Refusal};
 use crate::attempt::{Landed, Missed, Outbound, attempt};
 use crate::body::{self, Limits, Taken, Unread};
 use crate::connection::Connection;
+use crate::door::Snapshot;
 use crate::headers::{self, Framing, Stated};
 use crate::identity::Identity;
 use crate::link::Terms;
@@ -23,7 +24,6 @@ use crate::pace::{Least, Pace};
 use crate::pool::pick::{Want, hash};
 use crate::retry::{self, Failure, Left, Next};
 use crate::route::{self, Route};
-use crate::run::state::Snapshot;
 use crate::transfer::{self, Download, Line, Outgoing};
 
 /// Answers one request. Whatever goes wrong is an answer and a line.

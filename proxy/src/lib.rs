@@ -28,6 +28,7 @@ mod attempt;
 mod body;
 mod certificates;
 mod connection;
+mod door;
 mod forward;
 mod link;
 mod mom;

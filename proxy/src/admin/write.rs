@@ -16,7 +16,7 @@ use stagedoor_config::roster::RosterRefusal;
 
 use super::listen::Caller;
 use super::{Change, Door, NotChanged, refusal};
-use crate::run::chain;
+use crate::observe::log::chain;
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 

@@ -8,7 +8,7 @@ use stagedoor_config::proxy::Settings;
 use stagedoor_config::read::{self, NotRead};
 
 use super::Failure;
-pub(super) use crate::run::chain;
+pub(super) use crate::observe::log::chain;
 
 /// Why there are no settings.
 #[derive(Debug)]

@@ -49,6 +49,17 @@ fn journal(stream: Option<&OsStr>) -> bool {
     rustix::fs::fstat(io::stderr()).is_ok_and(|at| stream == format!("{}:{}", at.st_dev, at.st_ino))
 }
 
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,11 +11,11 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 
 use crate::body::{Kept, Upload};
+use crate::door::Door;
 use crate::link::{Peer, Terms, Unsent};
+use crate::observe::log::chain;
 use crate::observe::metrics::MasterMetrics;
 use crate::pool::health::Verdict;
-use crate::run::chain;
-use crate::run::state::Door;
 
 /// Puppet Server 6.14 and later; the same answer as `/master` there.
 const SERVER: &str = "/status/v1/simple/server";

@@ -7,10 +7,10 @@ use stagedoor_config::read;
 use stagedoor_config::roster::Roster;
 
 use crate::admin::{Change, Inside, NotChanged};
+use crate::door::Door;
+use crate::observe::log::chain;
 use crate::pool::health::Verdict;
 use crate::pool::state::Live;
-use crate::run::chain;
-use crate::run::state::Door;
 
 /// The door, as the admin doors know it.
 pub(crate) struct FromInside(pub Arc<Door>);

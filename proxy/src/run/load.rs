@@ -10,8 +10,8 @@ use stagedoor_config::read::{self, NotRead};
 use stagedoor_config::roster::Roster;
 use stagedoor_config::trust::{Source, Trust, Untrusted};
 
+use crate::door::Snapshot;
 use crate::observe::metrics::{Expiry, Metrics};
-use crate::run::state::Snapshot;
 use crate::tls::{self, Agents, BadPair, NoTls, Pair};
 
 /// Why a file that the settings name does not come into force.

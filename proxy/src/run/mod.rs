@@ -10,7 +10,6 @@
 
 pub(crate) mod inside;
 pub mod load;
-pub(crate) mod state;
 pub(crate) mod watch;
 
 use std::io;
@@ -28,12 +27,12 @@ use tokio::sync::watch as value;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, NotOpened};
+use crate::door::Door;
 use crate::link::{Links, Peer, PeerId};
 use crate::observe::Observe;
 use crate::observe::access::NoAccessLog;
 use crate::pool::{Pool, resolve};
 use load::{NotLoaded, Parts};
-use state::Door;
 use watch::Files;
 
 /// Connections that wait to be accepted. A site's agents all come back at once after a network failure; Linux cuts
@@ -294,15 +293,4 @@ fn fits_file_limit(settings: &Settings) -> Result<(), NotStarted> {
         .bounds
         .fits_file_limit(limit)
         .map_err(|contradiction| NotStarted::FileLimit(format!("expected {}", contradiction.expected)))
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        words = format!("{words}: {error}");
-        cause = error.source();
-    }
-    words
 }

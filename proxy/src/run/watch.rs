@@ -9,8 +9,9 @@ use std::time::Duration;
 use stagedoor_config::proxy::{KeyPair, PuppetCa, Settings};
 use stagedoor_config::read::{Look, NotRead, Watched};
 
+use crate::door::Door;
+use crate::observe::log::chain;
 use crate::run::load::{self, NotLoaded, Parts};
-use crate::run::state::Door;
 use crate::tls::Pair;
 
 /// Twice a second: with two looks that must agree, a revoked agent is refused a second after the file changed.
@@ -117,7 +118,7 @@ impl Files {
                     self.parts = parts;
                 }
                 Err(error) => {
-                    let error = crate::run::chain(&error);
+                    let error = chain(&error);
                     tracing::error!(what = word, error, "new files refused; the old ones stay in force");
                     door.observe.metrics().reloads_refused.count(word);
                 }
