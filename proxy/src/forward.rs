@@ -240,7 +240,7 @@ impl<'a> Asking<'a> {
     /// Has a request answered by the Master of Masters, within the places its kind has there.
     async fn ask_mom(&mut self, class: Class, mut out: Outbound) -> Result<Answer, Refusal> {
         let door = &self.connection.door;
-        let mut place = door.at_mom.take(class, door.observe.metrics()).await;
+        let mut place = door.at_mom.take(class, self.connection.peer.ip(), door.observe.metrics()).await;
         if place.is_none() {
             return Err(Refusal::MomBusy);
         }

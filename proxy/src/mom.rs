@@ -3,8 +3,13 @@
 //! It signs certificates beside its own work, and anybody may ask it without a certificate. So requests there are
 //! bounded by kind, and a place is given back when the Master of Masters has done its part, not when whoever asked
 //! has hung up: hanging up would otherwise be the way to have any number of requests at work there.
+//!
+//! Of the places one address has a share. An answer read as slowly as the least rate allows takes hours, and whoever
+//! reads so waits for nobody but himself.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stagedoor_config::class::Class;
@@ -12,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::observe::meter::Held as Counted;
 use crate::observe::metrics::Metrics;
+use crate::sources::source;
 
 /// How long a request waits for a place before it is told to come back: longer than the answers take, shorter than
 /// any agent's patience.
@@ -24,35 +30,128 @@ pub(crate) const FOR_AN_ANSWER: Duration = Duration::from_secs(120);
 /// A request's place there, given back when dropped.
 pub(crate) struct AtMom {
     _place: OwnedSemaphorePermit,
+    _share: Share,
     _counted: Counted<Metrics>,
 }
 
 /// How many places there are for each kind of request.
 #[derive(Debug)]
 pub(crate) struct Places {
-    ca: Arc<Semaphore>,
-    packages: Arc<Semaphore>,
+    ca: Kind,
+    packages: Kind,
+}
+
+/// The places for one kind of request.
+#[derive(Debug)]
+struct Kind {
+    all: Arc<Semaphore>,
+    /// How many one source may have.
+    each: usize,
+    /// By source; an entry lives as long as a request that looks at it.
+    shares: Arc<Mutex<Shares>>,
+}
+
+type Shares = HashMap<IpAddr, Arc<Semaphore>>;
+
+/// A place among its source's, given back when dropped.
+struct Share {
+    shares: Arc<Mutex<Shares>>,
+    source: IpAddr,
+    of: Option<Arc<Semaphore>>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Places {
     pub(crate) fn new(ca: usize, packages: usize) -> Self {
-        Self { ca: Arc::new(Semaphore::new(ca)), packages: Arc::new(Semaphore::new(packages)) }
+        // Answers of the CA take milliseconds, so that a site behind one address does with a quarter; packages take as
+        // long as its line, so that it has half.
+        Self { ca: Kind::new(ca, ca / 4), packages: Kind::new(packages, packages / 2) }
     }
 
-    /// A place for a request of this class; none, counted, when there is none in time.
-    pub(crate) async fn take(&self, class: Class, metrics: &Arc<Metrics>) -> Option<AtMom> {
-        let (places, counted): (_, fn(&Metrics) -> &_) = match class {
+    /// A place for a request of this class from this address; none, counted, when there is none in time.
+    pub(crate) async fn take(&self, class: Class, from: IpAddr, metrics: &Arc<Metrics>) -> Option<AtMom> {
+        let (kind, counted): (_, fn(&Metrics) -> &_) = match class {
             Class::Packages => (&self.packages, |metrics| &metrics.mom_packages.in_flight),
             _ => (&self.ca, |metrics| &metrics.mom_ca.in_flight),
         };
-        match tokio::time::timeout(FOR_A_PLACE, Arc::clone(places).acquire_owned()).await {
-            Ok(Ok(place)) => Some(AtMom { _place: place, _counted: Counted::one(metrics, counted) }),
-            Ok(Err(_)) | Err(_) => {
+        match tokio::time::timeout(FOR_A_PLACE, kind.take(from)).await {
+            Ok(Some((place, share))) => {
+                Some(AtMom { _place: place, _share: share, _counted: Counted::one(metrics, counted) })
+            }
+            Ok(None) | Err(_) => {
                 if let Some(of_its_kind) = metrics.mom(class) {
                     of_its_kind.refused.inc();
                 }
                 None
             }
         }
+    }
+}
+
+impl Kind {
+    fn new(places: usize, each: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(places)), each: each.max(1), shares: Arc::default() }
+    }
+
+    /// First among its source's, then among all.
+    async fn take(&self, from: IpAddr) -> Option<(OwnedSemaphorePermit, Share)> {
+        let source = source(from);
+        let of = {
+            let mut shares = locked(&self.shares);
+            Arc::clone(shares.entry(source).or_insert_with(|| Arc::new(Semaphore::new(self.each))))
+        };
+        // Made before it waits, so that a request which gives up leaves nothing behind.
+        let mut share =
+            Share { shares: Arc::clone(&self.shares), source, of: Some(Arc::clone(&of)), place: None };
+        share.place = Some(of.acquire_owned().await.ok()?);
+        let place = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        Some((place, share))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        drop(self.place.take());
+        let mut shares = locked(&self.shares);
+        drop(self.of.take());
+        // Under the lock nobody comes by it anew: what the map alone holds is nobody's.
+        if shares.get(&self.source).is_some_and(|of| Arc::strong_count(of) == 1) {
+            shares.remove(&self.source);
+        }
+    }
+}
+
+fn locked(shares: &Mutex<Shares>) -> MutexGuard<'_, Shares> {
+    shares.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_addresses_together_have_the_places_there_are() {
+        let kind = Kind::new(2, 1);
+        let from = |last| kind.take([192, 0, 2, last].into());
+        let held = (from(1).await, from(2).await);
+        assert!(held.0.is_some() && held.1.is_some());
+        assert!(tokio::time::timeout(FOR_A_PLACE, from(3)).await.is_err());
+        drop(held);
+        assert!(from(3).await.is_some());
+        assert!(locked(&kind.shares).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_address_has_its_share_of_the_places_and_leaves_nothing_behind() {
+        let kind = Kind::new(4, 2);
+        let [one, other]: [IpAddr; 2] = [[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
+        let held = (kind.take(one).await, kind.take(one).await);
+        assert!(held.0.is_some() && held.1.is_some());
+        assert!(tokio::time::timeout(FOR_A_PLACE, kind.take(one)).await.is_err(), "it waits behind itself");
+        assert!(kind.take(other).await.is_some());
+        drop(held.0);
+        assert!(kind.take(one).await.is_some());
+        drop(held.1);
+        assert!(locked(&kind.shares).is_empty());
     }
 }

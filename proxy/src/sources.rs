@@ -2,8 +2,8 @@
 //!
 //! A new agent has no certificate, so anybody may open connections, begin handshakes and stop there. One address may
 //! not take all of the places: of connections without a certificate it has its bound, of the handshakes under way a
-//! quarter, of all connections half while nobody knows yet who they are. A site behind one translated address waits for its own handshakes, milliseconds each; an
-//! attacker who stalls waits for nobody but himself.
+//! quarter, of all connections half while nobody knows yet who they are. A site behind one translated address waits
+//! for its own handshakes, milliseconds each; an attacker who stalls waits for nobody but himself.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -99,7 +99,7 @@ impl Drop for Entered {
 }
 
 /// What counts as one: an address, or an IPv6 network of 64 bits, which is the least that a host has to itself.
-fn source(ip: IpAddr) -> IpAddr {
+pub(crate) fn source(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => {
             let network = ip.to_bits() & (u128::MAX << 64);

@@ -1,11 +1,15 @@
 //! What happens at the Master of Masters and does not spread.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use harness::agent::DIALS;
 use harness::answer::Act;
 use harness::fleet::Site;
 use harness::identity::{KeyKind, Leaf};
-use harness::wait::eventually;
+use harness::tls::{self, Versions};
+use harness::wait::{eventually, within};
+use harness::wire::Wire;
 use http::Method;
 
 use super::{counted, get, wire, with_body};
@@ -72,4 +76,28 @@ async fn connections_that_rest_after_a_burst_keep_no_certificate_request_from_th
     let target = "/puppet-ca/v1/certificate_request/new01.example.com";
     let answer = fleet.stranger("new01.example.com").ask(Method::PUT, target, request).await.unwrap();
     assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn one_address_that_takes_its_time_keeps_no_other_from_the_ca() {
+    let fleet = Site::with_masters(1).change(|papers| papers.bound("mom_ca", "4")).open().await;
+    fleet.mom.script("certificate/ca", None, Act::Hang);
+    let mut slow = Vec::new();
+    for _ in 0..6 {
+        let config = tls::client(&fleet.ca, None, Versions::Both);
+        let from = SocketAddr::from(([127, 0, 7, 1], 0));
+        let mut wire = Wire::open_from(from, fleet.door.address(), DIALS, config).await.unwrap();
+        wire.send(get(CA)).await.unwrap();
+        slow.push(wire);
+    }
+    eventually("the Master of Masters has one", async || match fleet.mom.record().total() {
+        0 => Err("none".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+    let crl = "/puppet-ca/v1/certificate_revocation_list/ca";
+    let asked = within(Duration::from_secs(5), "another address is answered", async || {
+        fleet.stranger("new01.example.com").get(crl).await.map_err(|e| e.to_string())
+    });
+    assert_eq!(asked.await.status(), 200);
 }
