@@ -33,14 +33,25 @@ pub(crate) trait Role: Send + Sync + 'static {
 /// Serves a connection to its end.
 pub(crate) async fn serve<R: Role>(role: Arc<R>, mut conn: ServerConn, id: usize) {
     let peer = peer(&mut conn);
+    let shown = conn.stream().get_ref().1.server_name().map(str::to_owned);
     // An error is the peer going away or talking nonsense; a test sees either in what is missing from the record.
     while let Ok(Some(head)) = conn.head().await {
+        if shown.as_deref().is_some_and(|name| !answers_to(name, &head)) {
+            // As Jetty does, which believes that a client knows whom it speaks to.
+            drop(Answer::text(400, "Host does not match SNI").send(&mut conn, head.method()).await);
+            break;
+        }
         match one(&*role, &mut conn, id, peer.as_deref(), head).await {
             Ok(true) => {}
             Ok(false) | Err(_) => break,
         }
     }
     conn.close().await;
+}
+
+/// Whether `Host` is the name that the client's TLS showed.
+fn answers_to(shown: &str, head: &Head) -> bool {
+    head.get("host").is_some_and(|host| host.split(':').next() == Some(shown))
 }
 
 fn peer(conn: &mut ServerConn) -> Option<String> {

@@ -180,27 +180,6 @@ fn clients_are_asked_for_certificates_of_every_ca_and_need_none() {
     assert_eq!(verifier.root_hint_subjects().len(), 2);
 }
 
-/// The cost of revocation and names must stay small beside the one signature of a path.
-#[test]
-#[ignore = "measures; run by hand with --ignored --nocapture"]
-#[allow(clippy::disallowed_methods)]
-fn a_judgement_costs_about_one_signature() {
-    let ca = Ca::root("Puppet CA: m");
-    let trust = trust(&ca.pem, &ca.list(&[5])).unwrap();
-    let leaf = ca.leaf("web01", 6);
-    let bundle = authority::read(ca.pem.as_bytes()).unwrap();
-    let spki = bundle[0].anchor.subject_public_key_info.clone();
-    let judged = agent(&trust, &leaf).unwrap();
-    let time = |what: &str, work: &dyn Fn()| {
-        let begun = std::time::Instant::now();
-        (0..2000).for_each(|_| work());
-        println!("{what}: {:?}", begun.elapsed() / 2000);
-    };
-    time("signature", &|| signed::Signed::from_der(&leaf).unwrap().verify(&spki).unwrap());
-    time("judge", &|| drop(agent(&trust, &leaf).unwrap()));
-    time("still_good", &|| trust.still_good(&judged, NOW).unwrap());
-}
-
 #[test]
 fn a_verdict_that_is_kept_ends_with_the_certificate() {
     let (_, middle, trust) = pair();
