@@ -271,7 +271,8 @@ async fn serve(connection: Arc<Connection>, stream: TlsStream<Socket<TcpStream>>
         .max_header_size(bounds.head)
         .serve_connection(
             TokioIo::new(stream),
-            service_fn(|request| forward::serve(Arc::clone(&connection), request)),
+            // hyper keeps room for the answer's future while a connection is idle: for a pointer, not for all of it.
+            service_fn(|request| Box::pin(forward::serve(Arc::clone(&connection), request))),
         );
     let ended = tokio::select! {
         ended = &mut serving => ended,

@@ -28,7 +28,7 @@ pub(crate) struct Outbound {
     /// The rest of a body that streams, until it has been given away.
     rest: Option<(Incoming, Pace)>,
     /// A request that came back untouched.
-    back: Option<Request<Upload>>,
+    back: Option<Box<Request<Upload>>>,
     whole: bool,
 }
 
@@ -65,7 +65,7 @@ impl Outbound {
 
     fn request(&mut self) -> Request<Upload> {
         if let Some(request) = self.back.take() {
-            return request;
+            return *request;
         }
         let upload = Upload::new(self.kept.clone(), self.rest.take());
         let mut request = Request::new(upload);
@@ -118,7 +118,7 @@ pub(crate) async fn attempt<H: Send + 'static>(
             return (Ok(Landed { response, link, gone }), hand);
         }
         Err(Unsent::Whole(request)) => {
-            out.back = Some(*request);
+            out.back = Some(request);
             let failure = if reused { Failure::ClosedIdle } else { Failure::NothingSent };
             Missed { failure, refusal: Refusal::Closed(backend) }
         }

@@ -105,7 +105,7 @@ impl<'a> Asking<'a> {
             return Ok(Answer::Own(self.status()));
         }
         let waits = !body.is_end_stream();
-        let out = self.read(head, body, class).await?;
+        let mut out = self.read(head, body, class).await?;
         self.read_chunks = in_chunks && out.can_be_sent_again();
         if waits {
             // A body takes as long as its agent likes, and trust may have changed meanwhile.
@@ -113,9 +113,9 @@ impl<'a> Asking<'a> {
             self.connection.identity(&self.snapshot)?;
         }
         if class.destination() == Destination::Mom {
-            return self.ask_mom(class, out).await;
+            return self.ask_mom(class, &mut out).await;
         }
-        let landed = self.ask_masters(class, want, size, out).await?;
+        let landed = self.ask_masters(class, want, size, &mut out).await?;
         Ok(Answer::Passed(landed, None))
     }
 
@@ -238,7 +238,7 @@ impl<'a> Asking<'a> {
     }
 
     /// Has a request answered by the Master of Masters, within the places its kind has there.
-    async fn ask_mom(&mut self, class: Class, mut out: Outbound) -> Result<Answer, Refusal> {
+    async fn ask_mom(&mut self, class: Class, out: &mut Outbound) -> Result<Answer, Refusal> {
         let door = &self.connection.door;
         let mut place = door.at_mom.take(class, self.connection.peer.ip(), door.observe.metrics()).await;
         if place.is_none() {
@@ -255,7 +255,7 @@ impl<'a> Asking<'a> {
             let patience = self.snapshot.settings.bounds.response_time.min(mom::FOR_AN_ANSWER);
             let links = &self.connection.links;
             let (landed, back) =
-                attempt(links, peer, terms, patience, &mut out, place.take(), &mut phases).await;
+                attempt(links, peer, terms, patience, out, place.take(), &mut phases).await;
             place = back;
             self.line.attempted(made, phases);
             let missed = match landed {
@@ -263,7 +263,7 @@ impl<'a> Asking<'a> {
                 Err(missed) => missed,
             };
             // There is only the one: another means the same once more, and a refused connection stays refused.
-            if self.next(replay, missed, made, &out) != Next::SameOverNew {
+            if self.next(replay, missed, made, out) != Next::SameOverNew {
                 return Err(missed.refusal);
             }
             fresh = true;
@@ -276,7 +276,7 @@ impl<'a> Asking<'a> {
         class: Class,
         want: Want,
         size: usize,
-        mut out: Outbound,
+        out: &mut Outbound,
     ) -> Result<Landed, Refusal> {
         let door = &self.connection.door;
         let replay = class.replay();
@@ -301,7 +301,7 @@ impl<'a> Asking<'a> {
                     &member.peer,
                     terms,
                     patience,
-                    &mut out,
+                    out,
                     hand.take(),
                     &mut phases,
                 )
@@ -312,10 +312,10 @@ impl<'a> Asking<'a> {
                     Ok(landed) if is_refused(&landed) => {
                         second_best = Ok(landed);
                         let failure = Failure::Refused;
-                        self.next(replay, Missed { failure, refusal: Refusal::NoMasterFit }, made, &out)
+                        self.next(replay, Missed { failure, refusal: Refusal::NoMasterFit }, made, out)
                     }
                     // Another master may have it on its own disk; its absence costs no work and counts as no attempt.
-                    Ok(landed) if is_missing_backup(class, &out, &landed) => {
+                    Ok(landed) if is_missing_backup(class, out, &landed) => {
                         second_best = Ok(landed);
                         made = 0;
                         Next::Another
@@ -329,7 +329,7 @@ impl<'a> Asking<'a> {
                         if !matches!(second_best, Ok(_) | Err(Refusal::Full(_))) {
                             second_best = Err(missed.refusal);
                         }
-                        self.next(replay, missed, made, &out)
+                        self.next(replay, missed, made, out)
                     }
                 };
                 if next != Next::SameOverNew {
