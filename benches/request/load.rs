@@ -3,7 +3,7 @@
 //! A closed loop says nothing about latency under a given rate, and is not used for that: it keeps a proxy busy
 //! while its CPU time is read, and cannot run away from a proxy that is slow.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -25,19 +25,22 @@ const SETTLE: Duration = Duration::from_millis(60);
 struct Work {
     to: std::net::SocketAddr,
     tls: Arc<ClientConfig>,
+    /// Agents that connect once each, if they are what is measured.
+    newcomers: Option<Arc<Mutex<Vec<Arc<ClientConfig>>>>>,
     request: Bytes,
     answered: usize,
 }
 
-/// CPU time in microseconds per unit, over one sample.
+/// CPU time in microseconds per unit, over one sample of so many agents at once and so long.
 pub(crate) async fn sample(
     unit: Unit,
     proxy: &Proxy,
     site: &Site,
-    agents: usize,
-    time: Duration,
+    (agents, time): (usize, Duration),
+    newcomers: &[Arc<ClientConfig>],
 ) -> Result<f64> {
-    let work = work(unit, proxy, site)?;
+    let mut work = work(unit, proxy, site)?;
+    work.newcomers = (!newcomers.is_empty()).then(|| Arc::new(Mutex::new(newcomers.to_vec())));
     let mut connected = Vec::new();
     if !unit.connects() {
         for _ in 0..agents {
@@ -111,13 +114,23 @@ pub(crate) async fn idle(proxy: &Proxy, site: &Site, agents: usize, count: usize
 
 fn work(unit: Unit, proxy: &Proxy, site: &Site) -> Result<Work> {
     let (request, answered) = unit.request(AGENT);
-    Ok(Work { to: proxy.address, tls: Arc::clone(site.agent(unit.key())?), request, answered })
+    Ok(Work {
+        to: proxy.address,
+        tls: Arc::clone(site.agent(unit.key())?),
+        newcomers: None,
+        request,
+        answered,
+    })
 }
 
 impl Work {
     /// A connection that has made one request.
     async fn open(&self) -> Result<Agent> {
-        let mut agent = Agent::connect(self.to, &self.tls).await?;
+        self.open_as(&self.tls).await
+    }
+
+    async fn open_as(&self, tls: &Arc<ClientConfig>) -> Result<Agent> {
+        let mut agent = Agent::connect(self.to, tls).await?;
         agent.ask(&self.request, self.answered).await?;
         Ok(agent)
     }
@@ -133,10 +146,20 @@ impl Work {
 
     async fn connect_until(&self, ends: Instant) -> Result<(u64, Option<Agent>)> {
         let mut done = 0;
-        while Instant::now() < ends {
-            self.open().await?.close().await?;
+        while Instant::now() < ends
+            && let Some(tls) = self.next()
+        {
+            self.open_as(&tls).await?.close().await?;
             done += 1;
         }
         Ok((done, None))
+    }
+
+    /// Who connects next: the one agent again, or the next newcomer while there is one.
+    fn next(&self) -> Option<Arc<ClientConfig>> {
+        match &self.newcomers {
+            None => Some(Arc::clone(&self.tls)),
+            Some(waiting) => waiting.lock().unwrap_or_else(PoisonError::into_inner).pop(),
+        }
     }
 }

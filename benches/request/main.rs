@@ -115,8 +115,9 @@ async fn main() -> Result<()> {
         let mut table = Rounds::new(unit.title(), &programs);
         for _ in 0..rounds {
             let mut round = Vec::new();
+            let newcomers = site.newcomers(unit.newcomers());
             for proxy in &running {
-                round.push(load::sample(*unit, proxy, &site, args.agents, time).await?);
+                round.push(load::sample(*unit, proxy, &site, (args.agents, time), &newcomers).await?);
             }
             table.push(round);
         }

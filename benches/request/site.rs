@@ -30,6 +30,7 @@ pub(crate) struct Site {
     pub master: SocketAddr,
     /// HAProxy's `http-reuse`.
     pub reuse: String,
+    ca: PuppetCa,
     agents: HashMap<&'static str, Arc<ClientConfig>>,
 }
 
@@ -60,12 +61,18 @@ impl Site {
         papers.write("door-client.both", &(client + &key));
         let agents = [KeyKind::Rsa4096, KeyKind::P256]
             .map(|kind| (word(kind), tls::client(&ca, Some(&agent(&ca, kind)), Versions::Both)));
-        Ok(Self { papers, master, reuse: reuse.to_owned(), agents: agents.into() })
+        Ok(Self { papers, master, reuse: reuse.to_owned(), ca, agents: agents.into() })
     }
 
     /// What an agent with a key of this kind shows and believes.
     pub(crate) fn agent(&self, kind: KeyKind) -> Result<&Arc<ClientConfig>> {
         self.agents.get(word(kind)).context("agents have RSA-4096 or P-256 keys")
+    }
+
+    /// So many agents that nobody has seen before.
+    pub(crate) fn newcomers(&self, count: usize) -> Vec<Arc<ClientConfig>> {
+        let newcomer = || tls::client(&self.ca, Some(&agent(&self.ca, KeyKind::P256)), Versions::Both);
+        std::iter::repeat_with(newcomer).take(count).collect()
     }
 
     /// An address of its own for a proxy.

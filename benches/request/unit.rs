@@ -26,6 +26,8 @@ pub(crate) enum Unit {
     Handshake,
     /// The same with a P-256 key.
     HandshakeP256,
+    /// The same with a P-256 key and a certificate that the program has not seen before.
+    HandshakeNew,
 }
 
 impl Unit {
@@ -37,18 +39,24 @@ impl Unit {
             Self::Catalog => "300 kB posted, 100 kB answered",
             Self::Handshake => "handshake, RSA-4096 client, and a request",
             Self::HandshakeP256 => "handshake, P-256 client, and a request",
+            Self::HandshakeNew => "the same, an agent never seen before",
         }
     }
 
     /// Whether each unit takes a connection of its own.
     pub(crate) const fn connects(self) -> bool {
-        matches!(self, Self::Handshake | Self::HandshakeP256)
+        matches!(self, Self::Handshake | Self::HandshakeP256 | Self::HandshakeNew)
+    }
+
+    /// How many certificates one sample uses up, where each is shown once.
+    pub(crate) const fn newcomers(self) -> usize {
+        if matches!(self, Self::HandshakeNew) { 400 } else { 0 }
     }
 
     /// The agent's key.
     pub(crate) const fn key(self) -> KeyKind {
         match self {
-            Self::HandshakeP256 => KeyKind::P256,
+            Self::HandshakeP256 | Self::HandshakeNew => KeyKind::P256,
             _ => KeyKind::Rsa4096,
         }
     }
@@ -59,6 +67,8 @@ impl Unit {
         match self {
             Self::Handshake => Duration::from_millis(2000),
             Self::HandshakeP256 => Duration::from_millis(1500),
+            // Ends earlier, when every certificate has been shown.
+            Self::HandshakeNew => Duration::from_secs(10),
             _ => Duration::from_millis(1000),
         }
     }
@@ -66,7 +76,7 @@ impl Unit {
     /// The request, as a Puppet 7 agent writes it, and the bytes that are answered.
     pub(crate) fn request(self, certname: &str) -> (Bytes, usize) {
         match self {
-            Self::Metadata | Self::Handshake | Self::HandshakeP256 => {
+            Self::Metadata | Self::Handshake | Self::HandshakeP256 | Self::HandshakeNew => {
                 let path = "/puppet/v3/file_metadata/modules/base/etc/profile.d/base.sh?links=manage\
                             &checksum_type=sha256&source_permissions=ignore&environment=production";
                 (get(path), METADATA)
