@@ -284,7 +284,9 @@ impl Links {
             return;
         }
         let kept = self.kept(&link.peer);
-        if kept == 0 {
+        // When all that may be open are, somebody may wait to open one, perhaps on another thread: this one's end is
+        // what they wait for.
+        if kept == 0 || link.peer.open.available_permits() == 0 {
             return;
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);

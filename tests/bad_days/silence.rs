@@ -1,6 +1,7 @@
 //! Servers that say nothing.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use harness::answer::Act;
 use harness::fleet::Site;
@@ -30,6 +31,31 @@ async fn while_every_connection_is_taken_agents_are_told_to_come_back_and_the_ma
     assert!(reply.head.get("retry-after").is_some() && reply.text().contains("master_connections"));
     counted(&fleet, "stagedoor_probes_total", &passed, before + 2.0).await;
     assert_eq!(fleet.door.master("m1.example.com").await["fit"], "fit");
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_connection_gets_the_next_that_is_free() {
+    let site = Site::with_masters(1).change(|papers| {
+        papers.bound("master_connections", "4");
+        papers.bound("connect_time", "\"10s\"");
+        papers.extra.0 = "workers = 1".to_owned();
+    });
+    let fleet = site.open().await;
+    let web01 = fleet.ca.agent("web01.example.com");
+    let slow = Act::Slow(Duration::from_secs(1));
+    let mut busy = Vec::new();
+    for act in [Act::Hang, Act::Hang, slow.clone(), slow] {
+        fleet.master(0).script("node", Some(1), act);
+    }
+    for _ in 0..4 {
+        let mut agent = wire(&fleet, Some(&web01)).await;
+        agent.send(get(NODE)).await.unwrap();
+        busy.push(agent);
+    }
+    let master = [("master", "m1.example.com")];
+    counted(&fleet, "stagedoor_master_in_flight", &master, 4.0).await;
+    let answer = wire(&fleet, Some(&web01)).await.ask(get(NODE)).await.unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.text());
 }
 
 #[tokio::test]

@@ -112,9 +112,10 @@ table! {
     rate_window: Duration, Time, 60 * SECOND, 5 * SECOND, 10 * MINUTE;
     /// Connections open to one master, over all threads.
     master_connections: usize, Count, 512, 1, 65_536;
-    /// CA requests at the Master of Masters at once: it has its own work to do.
+    /// CA requests at the Master of Masters at once: it has its own work to do. One address has a quarter of them.
     mom_ca: usize, Count, 32, 1, 4_096;
-    /// Package requests at the Master of Masters at once, apart from the CA's, since they last long.
+    /// Package requests at the Master of Masters at once, apart from the CA's, since they last long. One address has
+    /// half of them.
     mom_packages: usize, Count, 32, 1, 4_096;
     /// Connections without a verified certificate from one source address. A whole site may share one address.
     unauthenticated_per_source: usize, Count, 256, 1, 1_000_000;

@@ -272,7 +272,8 @@ fn bind(address: SocketAddr) -> Result<TcpListener, NotStarted> {
 fn mom(settings: &Settings, beside: &Runtime) -> Result<Arc<Peer>, NotStarted> {
     let (known, addresses) = value::channel(resolve::Addresses::from([]));
     let mom = &settings.mom;
-    let most = settings.bounds.mom_ca + settings.bounds.mom_packages;
+    // Half of them may be idle; the other half is one for each request that may be there.
+    let most = 2 * (settings.bounds.mom_ca + settings.bounds.mom_packages);
     let peer = Peer::new(PeerId::Mom, mom.certname.clone(), mom.address.clone(), addresses, most)
         .ok_or_else(|| NotStarted::Mom(mom.certname.to_string()))?;
     beside.spawn(resolve::keep(mom.address.clone(), known));
