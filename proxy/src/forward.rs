@@ -254,8 +254,7 @@ impl<'a> Asking<'a> {
             let mut phases = self.line.phases();
             let patience = self.snapshot.settings.bounds.response_time.min(mom::FOR_AN_ANSWER);
             let links = &self.connection.links;
-            let (landed, back) =
-                attempt(links, peer, terms, patience, out, place.take(), &mut phases).await;
+            let (landed, back) = attempt(links, peer, terms, patience, out, place.take(), &mut phases).await;
             place = back;
             self.line.attempted(made, phases);
             let missed = match landed {
