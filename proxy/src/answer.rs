@@ -105,8 +105,6 @@ pub enum Refusal {
     BodyTooSlow,
     /// The body broke off or was not well-formed.
     BodyBroken,
-    /// Kept bodies fill their bound.
-    BodiesFull,
     /// One address opens too many connections without a certificate.
     Source,
     /// One certificate has too many connections.
@@ -129,10 +127,6 @@ pub enum Refusal {
     Garbled(Backend),
     /// `101 Switching Protocols` that nobody asked for.
     Unasked101(Backend),
-    /// The door ends and takes nothing new.
-    ShuttingDown,
-    /// Something in the door that should not happen.
-    Fault,
 }
 
 /// One row of the table.
@@ -211,8 +205,6 @@ impl Refusal {
                 "the request's body arrived too slowly; look at the network between agent and door, or lower bounds.rate"),
             Self::BodyBroken => row(S::BAD_REQUEST, None, CLOSE, "body_broken", Side::Agent,
                 "the request's body broke off or is not well-formed; run the agent again"),
-            Self::BodiesFull => row(S::SERVICE_UNAVAILABLE, Some(30), CLOSE, "bodies_full", Side::Door,
-                "the door holds as many request bodies as it may; come back later, and raise bounds.bodies if this stays"),
             Self::Source => row(S::TOO_MANY_REQUESTS, Some(60), CLOSE, "source", Side::Agent,
                 "too many connections without a certificate from this address; come back later, or raise bounds.unauthenticated_per_source if many agents share it"),
             Self::Crowd => row(S::TOO_MANY_REQUESTS, Some(60), CLOSE, "crowd", Side::Agent,
@@ -247,10 +239,6 @@ impl Refusal {
                 "the compile master changed the protocol without being asked; see what stands between the door and it"),
             Self::Unasked101(Mom) => row(S::BAD_GATEWAY, None, CLOSE, "unasked_101", Side::Mom,
                 "the Master of Masters changed the protocol without being asked; see what stands between the door and it"),
-            Self::ShuttingDown => row(S::SERVICE_UNAVAILABLE, Some(15), CLOSE, "shutting_down", Side::Door,
-                "this door is being stopped; come back later, or to another door"),
-            Self::Fault => row(S::INTERNAL_SERVER_ERROR, None, CLOSE, "fault", Side::Door,
-                "the door failed on this request; its log says how, please report it"),
         }
     }
 
@@ -341,7 +329,6 @@ mod tests {
         Refusal::Csr,
         Refusal::BodyTooSlow,
         Refusal::BodyBroken,
-        Refusal::BodiesFull,
         Refusal::Source,
         Refusal::Crowd,
         Refusal::MomBusy,
@@ -359,8 +346,6 @@ mod tests {
         Refusal::Garbled(Backend::Mom),
         Refusal::Unasked101(Backend::Master),
         Refusal::Unasked101(Backend::Mom),
-        Refusal::ShuttingDown,
-        Refusal::Fault,
     ];
 
     #[test]

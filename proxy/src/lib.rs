@@ -8,8 +8,23 @@
 //!                                                                ├─ status ─► answer
 //!                                                                └─ refused ─► answer
 //! any failure ─► answer (one table: status, Retry-After, words)       every outcome ─► observe (one access line, counters, histograms)
-//! beside it: probe ─► health ─► pool    resolve ─► pool    files watched, settings reloaded ─► one swap    admin ◄─ operator
+//! beside it: probe ─► health ─► pool    resolve ─► pool    files watched ─► one swap    admin ◄─ operator
 //! ```
+//!
+//! Each step is a module of its name; probe, health, pick and resolve are in [`pool`]. What the steps share:
+//!
+//! | module | holds |
+//! |---|---|
+//! | `door` | the two kinds of state: the snapshot that is swapped, and what lives |
+//! | `sources`, `certificates` | what one address, and one certificate, may have at once |
+//! | `connection` | who an agent connection belongs to, and whether that still holds |
+//! | [`headers`] | hygiene, both ways |
+//! | `mom` | places at the Master of Masters |
+//! | `attempt`, [`retry`] | asking once; whether to ask again |
+//! | `transfer` | the response on its way, and the line that is written when it is over |
+//! | `pace` | the least rate |
+//! | [`run`] | everything composed once: files, threads, signals |
+//! | [`command`] | the command line |
 
 pub mod admin;
 pub mod answer;

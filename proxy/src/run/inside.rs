@@ -1,6 +1,6 @@
 //! What the admin doors may ask of the running door, and what they may tell it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use stagedoor_config::admin::{Fit, MasterView, MastersView};
 use stagedoor_config::read;
@@ -13,39 +13,49 @@ use crate::pool::health::Verdict;
 use crate::pool::state::Live;
 
 /// The door, as the admin doors know it.
-pub(crate) struct FromInside(pub Arc<Door>);
+pub(crate) struct FromInside {
+    door: Arc<Door>,
+    /// One writer of the roster's file at a time.
+    writing: Mutex<()>,
+}
+
+impl FromInside {
+    pub(crate) fn new(door: Arc<Door>) -> Self {
+        Self { door, writing: Mutex::new(()) }
+    }
+}
 
 impl Inside for FromInside {
     fn ready(&self) -> Result<(), Vec<String>> {
-        let why = self.0.unready();
+        let why = self.door.unready();
         if why.is_empty() { Ok(()) } else { Err(why) }
     }
 
     fn roster(&self) -> Arc<Roster> {
-        Arc::clone(&self.0.snapshot.load().roster)
+        Arc::clone(&self.door.snapshot.load().roster)
     }
 
     fn masters(&self) -> MastersView {
         let generation = self.roster().generation;
-        MastersView { generation, masters: self.0.pool.look(view) }
+        MastersView { generation, masters: self.door.pool.look(view) }
     }
 
     fn change(&self, change: &Change) -> Result<Arc<Roster>, NotChanged> {
-        let mut after = self.roster();
-        self.0.change(|before| {
-            let next = change(&before.roster)?;
-            if next != *before.roster {
-                let file = &before.settings.roster;
-                match read::replace(file, next.render().as_bytes(), 0o644) {
-                    // What is in the file and what is in force must not differ, whatever a power failure would do.
-                    Err(error) if error.in_place => tracing::error!("{}", chain(&error)),
-                    replaced => replaced?,
-                }
-            }
-            after = Arc::new(next);
-            Ok::<_, NotChanged>(before.with_roster(Arc::clone(&after)))
-        })?;
-        Ok(after)
+        // Of its own, and not the door's: a disk that hangs must not hold up a revocation.
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.roster();
+        let next = Arc::new(change(&before)?);
+        if next == before {
+            return Ok(next);
+        }
+        let file = &self.door.snapshot.load_full().settings.roster;
+        match read::replace(file, next.render().as_bytes(), 0o644) {
+            // What is in the file and what is in force must not differ, whatever a power failure would do.
+            Err(error) if error.in_place => tracing::error!("{}", chain(&error)),
+            replaced => replaced?,
+        }
+        self.door.change(|now| Ok::<_, NotChanged>(now.with_roster(Arc::clone(&next))))?;
+        Ok(next)
     }
 }
 

@@ -148,7 +148,7 @@ pub fn start(settings: Settings) -> Result<Running, NotStarted> {
     door.man(&roster);
 
     let shutdown = CancellationToken::new();
-    let inside = Arc::new(inside::FromInside(Arc::clone(&door)));
+    let inside = Arc::new(inside::FromInside::new(Arc::clone(&door)));
     let open = beside.block_on(admin::serve(
         &settings.admin,
         inside,
