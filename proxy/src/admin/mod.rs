@@ -1,7 +1,7 @@
 //! The admin doors: what the door says about itself, and what operators may tell it.
 //!
 //! One router, two doors. `admin.http` is read-only: it has no way to tell who asks, so nothing can be changed
-//! through it, and it answers only to requests that were meant for it ([`host`]). `admin.unix` also takes changes of
+//! through it, and it answers only to requests that were meant for it (`host`). `admin.unix` also takes changes of
 //! the roster; the mode of its file decides who may.
 //!
 //! | path | answers |

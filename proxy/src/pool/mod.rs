@@ -1,6 +1,6 @@
 //! The pool of masters: one pure state behind one mutex that is held for the time of one decision.
 //!
-//! Beside it, for each master, what lives: the way to it ([`Peer`]), its metrics, and the two tasks that ask how it
+//! Beside it, for each master, what lives: the way to it (`Peer`), its metrics, and the two tasks that ask how it
 //! is and where it is. It outlives every swap of settings and roster and is reconciled with each.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
