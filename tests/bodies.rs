@@ -66,6 +66,18 @@ async fn a_compile_that_is_silent_for_longer_than_every_timer_of_idleness_passes
     assert_eq!(fleet.seen_by_masters("catalog"), 1);
 }
 
+/// Costs a minute and a half beside the others and no CPU.
+#[tokio::test]
+async fn a_compile_of_ninety_seconds_passes_under_the_shipped_bounds() {
+    let fleet = Site::with_masters(1).open().await;
+    fleet.master(0).compile(Work::always(Duration::from_secs(90)));
+    let mut agent = fleet.agent("web01.example.com");
+    agent.patience = Duration::from_secs(600);
+    let run = agent.run(Shape { reconnects: true, ..Shape::default() }).await.unwrap();
+    assert!(run.catalog_time >= Duration::from_secs(90));
+    assert_eq!(fleet.seen_by_masters("catalog"), 1);
+}
+
 #[tokio::test]
 async fn kept_bodies_together_never_hold_more_than_their_bound_and_everybody_is_served() {
     let bound = 3 * MIB;

@@ -148,7 +148,10 @@ impl Door {
                     .to_owned(),
             );
         } else if !self.pool.able() {
-            why.push("no compile master on the roster is fit: ask /v1/masters of the admin door for why".to_owned());
+            why.push(
+                "no compile master on the roster is fit: ask /v1/masters of the admin door for why"
+                    .to_owned(),
+            );
         }
         why
     }

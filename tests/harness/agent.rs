@@ -8,6 +8,7 @@ mod run;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -41,6 +42,8 @@ pub struct Agent {
     pub door: SocketAddr,
     /// Headers that it adds to every request, as a liar would.
     pub forged: Vec<(String, String)>,
+    /// How long it waits for one answer. A real agent waits ten minutes; a test would not.
+    pub patience: Duration,
     ca: Arc<PuppetCa>,
     versions: Versions,
     identity: Option<Identity>,
@@ -78,7 +81,16 @@ impl Agent {
     ) -> Self {
         let config = tls::client(ca, identity.as_ref(), versions);
         let certname = identity.as_ref().map_or_else(|| "nobody".to_owned(), |own| own.name.clone());
-        Self { certname, door, forged: Vec::new(), ca: ca.clone(), versions, identity, config }
+        Self {
+            certname,
+            door,
+            forged: Vec::new(),
+            patience: patience(),
+            ca: ca.clone(),
+            versions,
+            identity,
+            config,
+        }
     }
 
     /// The same agent, adding a header to every request.
@@ -116,7 +128,7 @@ impl Agent {
             // How it ended shows in the request that was under way.
             connection.await.ok();
         });
-        Ok(Session { sender, task, forged: self.forged.clone() })
+        Ok(Session { sender, task, forged: self.forged.clone(), patience: self.patience })
     }
 
     /// One request on a connection of its own.
@@ -183,6 +195,7 @@ pub struct Session {
     sender: http1::SendRequest<Full<Bytes>>,
     task: JoinHandle<()>,
     forged: Vec<(String, String)>,
+    patience: Duration,
 }
 
 impl Session {
@@ -238,14 +251,14 @@ impl Session {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> anyhow::Result<Response<Bytes>> {
+        let patience = self.patience;
         let asked = async {
             let response = self.begin(method, target, headers, body).await?;
             let (parts, body) = response.into_parts();
             let body = body.collect().await.with_context(|| format!("the body of {target}"))?.to_bytes();
             Ok(Response::from_parts(parts, body))
         };
-        // An agent gives up after ten minutes of silence; a test would not wait for that.
-        tokio::time::timeout(patience(), asked).await.with_context(|| format!("no answer to {target}"))?
+        tokio::time::timeout(patience, asked).await.with_context(|| format!("no answer to {target}"))?
     }
 
     /// [`Session::ask`] with GET.
