@@ -2,7 +2,7 @@
 //! sockets, the door in front of them, and a few hundred agents that run from nothing to their report.
 //!
 //! ```text
-//! cargo run --release --bin demo [-- --once] [-- --agents N]
+//! cargo run --release --bin demo -- [--once] [--agents N]
 //! ```
 //!
 //! One master is on the roster from the start, the second is admitted while traffic runs. Some agents lie about who
