@@ -109,6 +109,8 @@ pub enum Refusal {
     Source,
     /// One certificate has too many connections.
     Crowd,
+    /// Requests without a certificate at compile masters are at their bound.
+    Strangers,
     /// Requests at the Master of Masters are at their bound.
     MomBusy,
     /// No master is on the roster.
@@ -209,6 +211,8 @@ impl Refusal {
                 "too many connections without a certificate from this address; come back later, or raise bounds.unauthenticated_per_source if many agents share it"),
             Self::Crowd => row(S::TOO_MANY_REQUESTS, Some(60), CLOSE, "crowd", Side::Agent,
                 "half of all connections that may be open are, and this certificate has more than a sixteenth of all; see what runs on its node, or raise bounds.connections"),
+            Self::Strangers => row(S::TOO_MANY_REQUESTS, Some(60), KEEP, "strangers", Side::Agent,
+                "as many requests without a certificate as allowed are at compile masters; come back later, or show a certificate"),
             Self::MomBusy => row(S::SERVICE_UNAVAILABLE, Some(30), KEEP, "mom_busy", Side::Door,
                 "as many requests as allowed are at the Master of Masters; come back later, or raise bounds.mom_ca or bounds.mom_packages"),
             Self::RosterEmpty => row(S::SERVICE_UNAVAILABLE, Some(60), KEEP, "roster_empty", Side::Door,
@@ -331,6 +335,7 @@ mod tests {
         Refusal::BodyBroken,
         Refusal::Source,
         Refusal::Crowd,
+        Refusal::Strangers,
         Refusal::MomBusy,
         Refusal::RosterEmpty,
         Refusal::NoMasterFit,

@@ -17,8 +17,8 @@ use tokio::sync::{Semaphore, watch};
 use crate::body::Held;
 use crate::certificates::Certificates;
 use crate::link::Peer;
-use crate::mom::Places;
 use crate::observe::Observe;
+use crate::places::Places;
 use crate::pool::Pool;
 use crate::pool::probe;
 use crate::sources::Sources;
@@ -58,8 +58,8 @@ pub(crate) struct Door {
     pub connections: Arc<Semaphore>,
     /// Handshakes that may still begin.
     pub handshakes: Semaphore,
-    /// Requests that may still go to the Master of Masters.
-    pub at_mom: Places,
+    /// What those without a certificate may have at work at once.
+    pub places: Places,
     /// Connections without a certificate, by where they come from.
     pub sources: Sources,
     /// Connections with a certificate, by whose it is.
@@ -84,7 +84,7 @@ impl Door {
             held: Held::new(bounds.bodies, Arc::clone(observe.metrics())),
             connections: Arc::new(Semaphore::new(bounds.connections)),
             handshakes: Semaphore::new(bounds.handshakes),
-            at_mom: Places::new(bounds.mom_ca, bounds.mom_packages),
+            places: Places::new(bounds.mom_ca, bounds.mom_packages),
             observe,
             sources: Sources::new(&bounds),
             certificates: Certificates::new(bounds.connections),

@@ -18,9 +18,9 @@ use crate::door::Snapshot;
 use crate::headers::{self, Framing, Stated};
 use crate::identity::Identity;
 use crate::link::Terms;
-use crate::mom::{self, AtMom};
 use crate::observe::record::{Asked, ENVIRONMENT, Outcome, Record, clip};
 use crate::pace::{Least, Pace};
+use crate::places::{self, Place};
 use crate::pool::pick::{Want, hash};
 use crate::retry::{self, Failure, Left, Next};
 use crate::route::{self, Route};
@@ -83,8 +83,8 @@ struct Decided {
 enum Answer {
     /// By the door.
     Own(Response<Outgoing>),
-    /// By a server, with the place it took at the Master of Masters if it is that one.
-    Passed(Landed, Option<AtMom>),
+    /// By a server, with the place that the request took there if it had to.
+    Passed(Landed, Option<Place>),
 }
 
 impl<'a> Asking<'a> {
@@ -115,8 +115,18 @@ impl<'a> Asking<'a> {
         if class.destination() == Destination::Mom {
             return self.ask_mom(class, &mut out).await;
         }
+        let place = self.place_of_a_stranger().await?;
         let landed = self.ask_masters(class, want, size, &mut out).await?;
-        Ok(Answer::Passed(landed, None))
+        Ok(Answer::Passed(landed, place))
+    }
+
+    /// Whoever asks a master without a certificate brings a token, or says so: the master alone can tell.
+    async fn place_of_a_stranger(&self) -> Result<Option<Place>, Refusal> {
+        if self.connection.certname().is_some() {
+            return Ok(None);
+        }
+        let place = self.connection.door.places.at_masters(self.connection.peer.ip()).await;
+        place.map(Some).ok_or(Refusal::Strangers)
     }
 
     /// Establishes from the head alone what the request is and who asks, and makes the head fit to be sent on.
@@ -240,7 +250,7 @@ impl<'a> Asking<'a> {
     /// Has a request answered by the Master of Masters, within the places its kind has there.
     async fn ask_mom(&mut self, class: Class, out: &mut Outbound) -> Result<Answer, Refusal> {
         let door = &self.connection.door;
-        let mut place = door.at_mom.take(class, self.connection.peer.ip(), door.observe.metrics()).await;
+        let mut place = door.places.at_mom(class, self.connection.peer.ip(), door.observe.metrics()).await;
         if place.is_none() {
             return Err(Refusal::MomBusy);
         }
@@ -252,7 +262,7 @@ impl<'a> Asking<'a> {
             made += 1;
             let terms = self.terms(&self.snapshot.mom_tls, replay, fresh);
             let mut phases = self.line.phases();
-            let patience = self.snapshot.settings.bounds.response_time.min(mom::FOR_AN_ANSWER);
+            let patience = self.snapshot.settings.bounds.response_time.min(places::FOR_AN_ANSWER);
             let links = &self.connection.links;
             let (landed, back) = attempt(links, peer, terms, patience, out, place.take(), &mut phases).await;
             place = back;
@@ -375,7 +385,7 @@ impl<'a> Asking<'a> {
     }
 
     /// Passes a server's response on.
-    fn pass(mut self, landed: Landed, place: Option<AtMom>) -> Response<Outgoing> {
+    fn pass(mut self, landed: Landed, place: Option<Place>) -> Response<Outgoing> {
         let backend = landed.link.peer().backend();
         let (mut head, body) = landed.response.into_parts();
         if let Err(refusal) = headers::response(&mut head, backend) {

@@ -19,7 +19,7 @@
 //! | `sources`, `certificates` | what one address, and one certificate, may have at once |
 //! | `connection` | who an agent connection belongs to, and whether that still holds |
 //! | [`headers`] | hygiene, both ways |
-//! | `mom` | places at the Master of Masters |
+//! | `places` | what those without a certificate may have at work at once |
 //! | `attempt`, [`retry`] | asking once; whether to ask again |
 //! | `transfer` | the response on its way, and the line that is written when it is over |
 //! | `pace` | the least rate |
@@ -46,8 +46,8 @@ mod connection;
 mod door;
 mod forward;
 mod link;
-mod mom;
 mod pace;
+mod places;
 pub mod pool;
 mod sources;
 mod transfer;

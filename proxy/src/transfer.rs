@@ -13,10 +13,10 @@ use hyper::body::Incoming;
 
 use crate::answer::{Refusal, Side};
 use crate::link::{Link, Links};
-use crate::mom::AtMom;
 use crate::observe::Observe;
 use crate::observe::record::{Outcome, Phases, Record};
 use crate::pace::{Halted, Least, Pace};
+use crate::places::Place;
 
 /// One request's record, given away when the request is over however it ends: an agent that leaves drops it with
 /// everything else.
@@ -82,7 +82,7 @@ pub(crate) struct Download {
     bytes: u64,
     began: Instant,
     link: Option<Over>,
-    _place: Option<AtMom>,
+    _place: Option<Place>,
     line: Line,
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn own(refusal: Refusal, line: &mut Line) -> Response<Outgoing> {
 
 impl Download {
     /// `place` is the place taken at the Master of Masters, given back at the end.
-    pub(crate) fn new(body: Incoming, least: Least, over: Over, place: Option<AtMom>, line: Line) -> Self {
+    pub(crate) fn new(body: Incoming, least: Least, over: Over, place: Option<Place>, line: Line) -> Self {
         let (pace, began) = (Pace::new(least), Instant::now());
         Self { body, pace, ended: false, bytes: 0, began, link: Some(over), _place: place, line }
     }

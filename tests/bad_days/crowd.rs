@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use harness::agent::DIALS;
+use harness::answer::Act;
 use harness::fleet::{Fleet, Site};
 use harness::tls::{self, Versions};
 use harness::wait::eventually;
@@ -14,6 +15,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::{counted, get, head_of, wire};
 
 const NODE: &str = "/puppet/v3/node/web01.example.com?environment=production";
+/// Occupies no JRuby, so that only connections are taken.
+const FILE: &str = "/puppet/v3/static_file_content/modules/m/files/f?environment=production&code_id=1";
 
 /// Begins a handshake from this address and goes no further.
 async fn stall(fleet: &Fleet, from: Ipv4Addr) -> TcpStream {
@@ -113,4 +116,25 @@ async fn a_revocation_holds_while_the_door_is_being_stopped() {
     let own = "/puppet/v3/node/web02.example.com?environment=production";
     assert_eq!(open.ask(get(own)).await.unwrap().status(), 403);
     assert_eq!(working.ask("ended").await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn whoever_says_to_have_a_token_keeps_no_master_from_agents() {
+    let fleet = Site::with_masters(1).open().await;
+    fleet.master(0).script("/static_file_content", None, Act::Hang);
+    let stranger = fleet.stranger("console").forging("X-Authentication", "anything");
+    let asked: Vec<_> = (0..20)
+        .map(|_| {
+            let stranger = stranger.clone();
+            tokio::spawn(async move { stranger.get(FILE).await })
+        })
+        .collect();
+    // A quarter of the 64 places is one address's; the others wait their time and are told.
+    counted(&fleet, "stagedoor_request_failures_total", &[("reason", "strangers")], 4.0).await;
+    assert_eq!(fleet.master(0).record().of("static_file_content").len(), 16);
+    let answer = fleet.agent("web01.example.com").get(NODE).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    for asked in asked {
+        asked.abort();
+    }
 }

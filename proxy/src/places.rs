@@ -1,8 +1,9 @@
-//! Places at the Master of Masters.
+//! Places for requests of those who have shown no certificate: at the Master of Masters, and at compile masters.
 //!
-//! It signs certificates beside its own work, and anybody may ask it without a certificate. So requests there are
-//! bounded by kind, and a place is given back when the Master of Masters has done its part, not when whoever asked
-//! has hung up: hanging up would otherwise be the way to have any number of requests at work there.
+//! The Master of Masters signs certificates beside its own work, and anybody may ask it. A compile master is asked
+//! without a certificate by those who bring a console token, which it judges itself, or say that they do. So both are
+//! bounded, and a place is given back when the server has done its part, not when whoever asked has hung up: hanging
+//! up would otherwise be the way to have any number of requests at work there.
 //!
 //! Of the places one address has a share. An answer read as slowly as the least rate allows takes hours, and whoever
 //! reads so waits for nobody but himself.
@@ -27,18 +28,23 @@ const FOR_A_PLACE: Duration = Duration::from_secs(10);
 /// not keep its places for as long as a catalog may take.
 pub(crate) const FOR_AN_ANSWER: Duration = Duration::from_secs(120);
 
-/// A request's place there, given back when dropped.
-pub(crate) struct AtMom {
+/// Requests without a certificate at compile masters: a console's few tools need a handful, and every master has
+/// connections left for agents when all of these stall.
+const STRANGERS: usize = 64;
+
+/// A request's place, given back when dropped.
+pub(crate) struct Place {
     _place: OwnedSemaphorePermit,
     _share: Share,
-    _counted: Counted<Metrics>,
+    _counted: Option<Counted<Metrics>>,
 }
 
-/// How many places there are for each kind of request.
+/// The places for each kind of request.
 #[derive(Debug)]
 pub(crate) struct Places {
     ca: Kind,
     packages: Kind,
+    strangers: Kind,
 }
 
 /// The places for one kind of request.
@@ -65,18 +71,24 @@ impl Places {
     pub(crate) fn new(ca: usize, packages: usize) -> Self {
         // Answers of the CA take milliseconds, so that a site behind one address does with a quarter; packages take as
         // long as its line, so that it has half.
-        Self { ca: Kind::new(ca, ca / 4), packages: Kind::new(packages, packages / 2) }
+        Self {
+            ca: Kind::new(ca, ca / 4),
+            packages: Kind::new(packages, packages / 2),
+            strangers: Kind::new(STRANGERS, STRANGERS / 4),
+        }
     }
 
-    /// A place for a request of this class from this address; none, counted, when there is none in time.
-    pub(crate) async fn take(&self, class: Class, from: IpAddr, metrics: &Arc<Metrics>) -> Option<AtMom> {
+    /// A place at the Master of Masters for a request of this class from this address; none, counted, when there is
+    /// none in time.
+    pub(crate) async fn at_mom(&self, class: Class, from: IpAddr, metrics: &Arc<Metrics>) -> Option<Place> {
         let (kind, counted): (_, fn(&Metrics) -> &_) = match class {
             Class::Packages => (&self.packages, |metrics| &metrics.mom_packages.in_flight),
             _ => (&self.ca, |metrics| &metrics.mom_ca.in_flight),
         };
         match tokio::time::timeout(FOR_A_PLACE, kind.take(from)).await {
             Ok(Some((place, share))) => {
-                Some(AtMom { _place: place, _share: share, _counted: Counted::one(metrics, counted) })
+                let counted = Some(Counted::one(metrics, counted));
+                Some(Place { _place: place, _share: share, _counted: counted })
             }
             Ok(None) | Err(_) => {
                 if let Some(of_its_kind) = metrics.mom(class) {
@@ -85,6 +97,12 @@ impl Places {
                 None
             }
         }
+    }
+
+    /// A place at compile masters for a request without a certificate; none when there is none in time.
+    pub(crate) async fn at_masters(&self, from: IpAddr) -> Option<Place> {
+        let (place, share) = tokio::time::timeout(FOR_A_PLACE, self.strangers.take(from)).await.ok()??;
+        Some(Place { _place: place, _share: share, _counted: None })
     }
 }
 
