@@ -46,7 +46,8 @@ async fn a_file_of_2_gb_passes_and_the_doors_memory_stays_small() {
     let length = 2_000_000_000_u64;
     let target = format!("/puppet/v3/file_content/modules/base/bytes-{length}");
     assert_eq!(session.download(&target).await.unwrap(), length);
-    let grown = fleet.door.most_memory() - before;
+    // The kernel adds up what each processor counted and may be some pages off in either direction.
+    let grown = fleet.door.most_memory().saturating_sub(before);
     assert!(grown < 32 * MIB as u64, "the door grew by {} MiB", grown / MIB as u64);
 }
 
