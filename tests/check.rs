@@ -133,7 +133,7 @@ fn a_roster_of_a_newer_program_or_cut_short_is_refused() {
     for (text, words) in [
         (roster.replace("version = 1", "version = 9"), "a newer stagedoor wrote this file"),
         (roster.replace("count = 1", "count = 2"), "cut short"),
-        (roster[..roster.len() - 2].to_owned(), "cut short"),
+        (roster[..roster.len() - 1].to_owned(), "cut short"),
         (String::new(), "the file is empty"),
     ] {
         desk.papers.write("roster.toml", &text);

@@ -13,12 +13,14 @@
 //! with an unknown field are refused, since a mistyped `generation` would otherwise be a change without its guard.
 #![deny(clippy::disallowed_methods)]
 
+use std::num::NonZero;
+
 use serde::{Deserialize, Serialize};
 
 use crate::certname::Certname;
-use crate::master::{JETTY_HEADER_LIMIT, Kind, Master, Standing};
+use crate::master::{Check, Isolation, JETTY_HEADER_LIMIT, Kind, Master, Standing};
 use crate::proxy::PUPPET_PORT;
-use crate::roster::Roster;
+use crate::roster::{Roster, RosterRefusal};
 
 /// Whether agents should be sent to this door.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,18 +47,22 @@ pub struct RosterEntry {
     pub certname: Certname,
     /// `host:port` to connect to.
     pub address: String,
-    /// How it is protected.
+    /// How it is protected: `kind`, and `isolation` of a sealed one or `check` of an open one.
+    #[serde(flatten)]
     pub kind: Kind,
     /// Whether it takes new requests.
     pub standing: Standing,
     /// The most bytes of request head that it reads.
     pub header_limit: usize,
+    /// How many catalogs it compiles at once; absent where nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jrubies: Option<NonZero<u16>>,
 }
 
 impl From<&Master> for RosterEntry {
     fn from(master: &Master) -> Self {
-        let Master { certname, address, kind, standing, header_limit } = master.clone();
-        Self { certname, address, kind, standing, header_limit }
+        let Master { certname, address, kind, standing, header_limit, jrubies } = master.clone();
+        Self { certname, address, kind, standing, header_limit, jrubies }
     }
 }
 
@@ -83,6 +89,9 @@ pub struct MasterView {
     pub certname: Certname,
     /// `host:port` to connect to.
     pub address: String,
+    /// How it is protected: `kind`, and `isolation` of a sealed one or `check` of an open one.
+    #[serde(flatten)]
+    pub kind: Kind,
     /// Whether the roster lets it take new requests.
     pub standing: Standing,
     /// What its health checks say.
@@ -90,7 +99,7 @@ pub struct MasterView {
     /// Why it is unfit, in words; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// Requests that this door has at it now.
+    /// Requests that this door has at it now; connections, where it is open.
     pub in_flight: u32,
 }
 
@@ -118,6 +127,16 @@ impl Fit {
     }
 }
 
+/// The two kinds by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KindName {
+    /// Believes identity headers, and is reached by doors alone.
+    Sealed,
+    /// Ends agents' TLS itself.
+    Open,
+}
+
 /// Put a master on the roster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,25 +146,60 @@ pub struct Admit {
     /// `host:port` to connect to; absent, its certname on Puppet's port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// Absent, sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<KindName>,
+    /// What keeps everybody but doors away from a sealed one; absent, the door CA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+    /// How an open one is asked whether it is fit; absent, by its status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
     /// The most bytes of request head that it reads; absent, Jetty's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header_limit: Option<usize>,
+    /// How many catalogs it compiles at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jrubies: Option<NonZero<u16>>,
     /// The generation that the asker looked at; absent, the roster is taken as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
 }
 
 impl Admit {
-    /// The master that is to be admitted.
+    /// Admits a master of this name with everything as it is unless said otherwise.
     #[must_use]
-    pub fn master(&self) -> Master {
-        Master {
+    pub const fn of(certname: Certname) -> Self {
+        Self {
+            certname,
+            address: None,
+            kind: None,
+            isolation: None,
+            check: None,
+            header_limit: None,
+            jrubies: None,
+            generation: None,
+        }
+    }
+
+    /// The master that is to be admitted.
+    ///
+    /// # Errors
+    /// It is said to be both sealed and open.
+    pub fn master(&self) -> Result<Master, RosterRefusal> {
+        let kind = match (self.kind.unwrap_or(KindName::Sealed), self.isolation, self.check) {
+            (KindName::Sealed, isolation, None) => Kind::Sealed { isolation: isolation.unwrap_or_default() },
+            (KindName::Open, None, check) => Kind::Open { check: check.unwrap_or_default() },
+            _ => return Err(RosterRefusal::TwoKinds),
+        };
+        Ok(Master {
             certname: self.certname.clone(),
             address: self.address.clone().unwrap_or_else(|| format!("{}:{PUPPET_PORT}", self.certname)),
-            kind: Kind::Sealed,
+            kind,
             standing: Standing::Admitted,
             header_limit: self.header_limit.unwrap_or(JETTY_HEADER_LIMIT),
-        }
+            jrubies: self.jrubies,
+        })
     }
 }
 
@@ -190,10 +244,10 @@ mod tests {
     #[test]
     fn a_roster_looks_like_this_on_the_wire() {
         let admit: Admit = serde_json::from_str(r#"{"certname":"compile1.example.com"}"#).unwrap();
-        let roster = Roster::default().admit(admit.master(), None).unwrap();
+        let roster = Roster::default().admit(admit.master().unwrap(), None).unwrap();
         assert_eq!(
             serde_json::to_string(&RosterView::from(&roster)).unwrap(),
-            r#"{"generation":1,"masters":[{"certname":"compile1.example.com","address":"compile1.example.com:8140","kind":"sealed","standing":"admitted","header_limit":8192}]}"#
+            r#"{"generation":1,"masters":[{"certname":"compile1.example.com","address":"compile1.example.com:8140","kind":"sealed","isolation":"door-ca","standing":"admitted","header_limit":8192}]}"#
         );
     }
 
@@ -207,16 +261,32 @@ mod tests {
     }
 
     #[test]
+    fn a_master_that_is_to_be_both_sealed_and_open_is_refused() {
+        for both in [
+            r#"{"certname":"a","check":"tcp"}"#,
+            r#"{"certname":"a","kind":"sealed","check":"status"}"#,
+            r#"{"certname":"a","kind":"open","isolation":"firewall"}"#,
+        ] {
+            let admit: Admit = serde_json::from_str(both).unwrap();
+            assert_eq!(admit.master(), Err(RosterRefusal::TwoKinds), "{both}");
+        }
+        let open: Admit = serde_json::from_str(r#"{"certname":"a","kind":"open","jrubies":4}"#).unwrap();
+        assert_eq!(open.master().unwrap().kind, Kind::Open { check: Check::Status });
+        assert!(serde_json::from_str::<Admit>(r#"{"certname":"a","jrubies":0}"#).is_err());
+    }
+
+    #[test]
     fn a_master_is_told_without_what_is_not_known() {
         let view = MasterView {
             certname: Certname::parse_host("compile1").unwrap(),
             address: "compile1:8140".into(),
+            kind: Kind::SEALED,
             standing: Standing::Draining,
             fit: Fit::Unknown,
             why: None,
             in_flight: 3,
         };
-        let text = r#"{"certname":"compile1","address":"compile1:8140","standing":"draining","fit":"unknown","in_flight":3}"#;
+        let text = r#"{"certname":"compile1","address":"compile1:8140","kind":"sealed","isolation":"door-ca","standing":"draining","fit":"unknown","in_flight":3}"#;
         assert_eq!(serde_json::to_string(&view).unwrap(), text);
         assert_eq!(serde_json::from_str::<MasterView>(text).unwrap(), view);
         for fit in [Fit::Fit, Fit::Unfit, Fit::Unknown] {

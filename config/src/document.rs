@@ -169,6 +169,12 @@ impl<'d> Section<'d> {
         Self { name, place: entry.map(|entry| entry.value.span()), entries, known: Vec::new() }
     }
 
+    /// A table inside this one, where it is written at all.
+    pub(crate) fn written(&mut self, key: &'static str, doc: &mut Document<'_>) -> Option<Self> {
+        let section = self.table(key, doc);
+        section.entries.is_some().then_some(section)
+    }
+
     /// Tables written `[[key]]`, in their order; none where there are none.
     pub(crate) fn tables(&mut self, key: &'static str, doc: &mut Document<'_>) -> Vec<Self> {
         let name = self.key(key);
@@ -236,6 +242,39 @@ impl<'d> Entry<'d> {
     pub(crate) fn as_count(&self) -> Option<u64> {
         let number = self.value.get_ref().as_integer()?;
         u64::from_str_radix(number.as_str(), number.radix()).ok()
+    }
+
+    /// The value as yes or no, if it is that.
+    pub(crate) fn as_bool(&self) -> Option<bool> {
+        self.value.get_ref().as_bool()
+    }
+
+    /// What `read` makes of each text in a list of at most `most`; none, with each mistake noted, where something is
+    /// wrong with it.
+    pub(crate) fn texts<T>(
+        &self,
+        doc: &mut Document<'_>,
+        expected: &str,
+        most: usize,
+        read: impl Fn(&'d str) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let list = match self.value.get_ref() {
+            DeValue::Array(list) if list.len() <= most => list,
+            DeValue::Array(list) => {
+                self.wrong(doc, format!("at most {most} of them, not {}", list.len()));
+                return None;
+            }
+            _ => {
+                self.wrong(doc, format!("a list: {expected}"));
+                return None;
+            }
+        };
+        let mut all = Vec::with_capacity(list.len());
+        for (place, value) in list.iter().enumerate() {
+            let entry = Entry { key: format!("{}[{place}]", self.key), value };
+            all.extend(entry.text(doc, expected, &read));
+        }
+        (all.len() == list.len()).then_some(all)
     }
 
     /// What `read` makes of the value's text; notes the mistake where it is no text, or `read` makes nothing of it.

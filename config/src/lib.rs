@@ -25,6 +25,7 @@ mod document;
 pub mod master;
 pub mod mistake;
 pub mod nearest;
+pub mod network;
 pub mod proxy;
 pub mod quantity;
 pub mod read;

@@ -2,28 +2,96 @@
 #![deny(clippy::disallowed_methods)]
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 
 use serde::{Deserialize, Serialize};
 
 use crate::certname::Certname;
 
-/// How a master is reached and protected.
+/// How a master is reached and protected. It is the one or the other, never both: a master that believes identity
+/// headers must not be reachable by agents, and one that agents reach must not believe them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Kind {
-    /// Trusts identity headers, and accepts connections that show the door's client certificate alone.
-    Sealed,
+    /// Believes identity headers, and is reached by doors alone.
+    Sealed {
+        /// What keeps everybody else away.
+        isolation: Isolation,
+    },
+    /// Ends agents' TLS itself and believes no headers; it is passed bytes.
+    Open {
+        /// How it is asked whether it is fit.
+        check: Check,
+    },
+}
+
+/// What keeps everybody but the doors away from a sealed master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// It accepts client certificates of the private door CA alone.
+    #[default]
+    DoorCa,
+    /// A firewall. The master itself would answer anybody.
+    Firewall,
+}
+
+/// How an open master, or what stands behind a passed port, is asked whether it is fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Check {
+    /// TLS, its certificate, and its status.
+    #[default]
+    Status,
+    /// Whether it accepts a connection: Puppet Enterprise 3.x has no status, and its Java 7 no cipher suite that the
+    /// door speaks.
+    Tcp,
 }
 
 impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 1] = [Self::Sealed];
+    /// Sealed by the door CA: what a master is unless said otherwise.
+    pub const SEALED: Self = Self::Sealed { isolation: Isolation::DoorCa };
 
     /// The word for it in the roster and on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Sealed => "sealed",
+            Self::Sealed { .. } => "sealed",
+            Self::Open { .. } => "open",
+        }
+    }
+
+    /// Whether requests are sent to it, with the agent's identity stated.
+    #[must_use]
+    pub const fn is_sealed(self) -> bool {
+        matches!(self, Self::Sealed { .. })
+    }
+}
+
+impl Isolation {
+    /// Every way.
+    pub const ALL: [Self; 2] = [Self::DoorCa, Self::Firewall];
+
+    /// The word for it in the roster and on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DoorCa => "door-ca",
+            Self::Firewall => "firewall",
+        }
+    }
+}
+
+impl Check {
+    /// Every way.
+    pub const ALL: [Self; 2] = [Self::Status, Self::Tcp];
+
+    /// The word for it in settings, in the roster and on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Tcp => "tcp",
         }
     }
 }
@@ -65,7 +133,12 @@ pub struct Master {
     pub standing: Standing,
     /// The most bytes of request head its web server reads (Jetty's `request-header-max-size`; 8192 unless raised).
     pub header_limit: usize,
+    /// How many catalogs it compiles at once; none where nobody said.
+    pub jrubies: Option<NonZero<u16>>,
 }
+
+/// The most JRubies that one master may be said to have: far above any machine's memory, and a mistyped number is seen.
+pub const MOST_JRUBIES: u16 = 512;
 
 /// Jetty's own `request-header-max-size` where webserver.conf does not set one.
 pub const JETTY_HEADER_LIMIT: usize = 8192;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
+use stagedoor_config::master::{Isolation, Kind};
 use stagedoor_config::proxy::Settings;
 use stagedoor_config::roster::Roster;
 use stagedoor_config::trust::Trust;
@@ -32,10 +33,11 @@ pub(crate) struct Snapshot {
     pub trust: Arc<Trust>,
     /// What agents are shown, and how they are judged.
     pub agents: Agents,
-    /// What masters are shown, and how they are judged.
-    pub masters_tls: Arc<ClientConfig>,
-    /// How the Master of Masters is judged; it is shown nothing.
-    pub mom_tls: Arc<ClientConfig>,
+    /// What masters sealed by the door CA are shown, and how they are judged; none without such a certificate.
+    pub sealed_tls: Option<Arc<ClientConfig>>,
+    /// How everybody else is judged: the Master of Masters, masters behind a firewall, open ones. They are shown
+    /// nothing.
+    pub bare_tls: Arc<ClientConfig>,
     /// Who is admitted.
     pub roster: Arc<Roster>,
     /// Counts changes of trust and TLS: an agent judged and a link opened under another number are judged anew.
@@ -114,8 +116,8 @@ impl Door {
     pub(crate) fn man(self: &Arc<Self>, roster: &Roster) {
         let metrics = self.observe.metrics();
         metrics.roster_generation.set(i64::try_from(roster.generation).unwrap_or(i64::MAX));
-        self.pool.reconcile(roster, |peer, id, metrics, beside: &Handle| {
-            beside.spawn(probe::keep_asking(Arc::clone(self), peer, id, metrics)).abort_handle()
+        self.pool.reconcile(roster, |member, beside: &Handle| {
+            beside.spawn(probe::keep_asking(Arc::clone(self), member)).abort_handle()
         });
     }
 
@@ -158,6 +160,17 @@ impl Door {
 }
 
 impl Snapshot {
+    /// What the door shows to a master of this kind, and how it judges it.
+    pub(crate) fn tls_towards(&self, kind: Kind) -> &Arc<ClientConfig> {
+        match kind {
+            // Without its certificate the door is refused there, which is the safe end of a mistake.
+            Kind::Sealed { isolation: Isolation::DoorCa } => {
+                self.sealed_tls.as_ref().unwrap_or(&self.bare_tls)
+            }
+            Kind::Sealed { isolation: Isolation::Firewall } | Kind::Open { .. } => &self.bare_tls,
+        }
+    }
+
     /// The same with another roster.
     pub(crate) fn with_roster(&self, roster: Arc<Roster>) -> Self {
         Self { roster, ..self.same() }
@@ -169,8 +182,8 @@ impl Snapshot {
             settings: Arc::clone(&self.settings),
             trust: Arc::clone(&self.trust),
             agents: self.agents.clone(),
-            masters_tls: Arc::clone(&self.masters_tls),
-            mom_tls: Arc::clone(&self.mom_tls),
+            sealed_tls: self.sealed_tls.clone(),
+            bare_tls: Arc::clone(&self.bare_tls),
             roster: Arc::clone(&self.roster),
             generation: self.generation,
         }

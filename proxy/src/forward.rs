@@ -260,7 +260,7 @@ impl<'a> Asking<'a> {
         let (mut made, mut fresh) = (0, false);
         loop {
             made += 1;
-            let terms = self.terms(&self.snapshot.mom_tls, replay, fresh);
+            let terms = self.terms(&self.snapshot.bare_tls, replay, fresh);
             let mut phases = self.line.phases();
             let patience = self.snapshot.settings.bounds.response_time.min(places::FOR_AN_ANSWER);
             let links = &self.connection.links;
@@ -302,7 +302,7 @@ impl<'a> Asking<'a> {
             let (mut hand, mut fresh) = (Some(hand), false);
             let next = loop {
                 made += 1;
-                let terms = self.terms(&self.snapshot.masters_tls, replay, fresh);
+                let terms = self.terms(self.snapshot.tls_towards(member.kind), replay, fresh);
                 let mut phases = self.line.phases();
                 let patience = self.snapshot.settings.bounds.response_time;
                 let (landed, back) = attempt(

@@ -1,8 +1,8 @@
 //! The door's TLS: what it shows, whom it asks, what it offers.
 //!
 //! Three configurations and nothing to set: agents coming in ([`Agents`]), connections to masters with the door's
-//! client certificate ([`masters`]), connections to the Master of Masters without one, so that nobody can borrow the
-//! door's rights there ([`mom`]).
+//! client certificate ([`masters`]), connections to everybody else without one, so that nobody can borrow the door's
+//! rights there ([`showing_nothing`]).
 //!
 //! No session is resumed anywhere: a resumed session skips the verifier, so a revoked agent would come back on its
 //! ticket. No post-quantum key exchange: agents before OpenSSL 3.5 cannot, and it adds a kilobyte each way to each of
@@ -58,16 +58,14 @@ pub enum NoTls {
         /// RSA, ECDSA or Ed25519.
         kind: &'static str,
     },
-    /// No certificate at all.
-    #[error("there is no [[certificate]]; expected one or two pairs to show to agents")]
-    NoPair,
     /// The TLS library will not have it.
     #[error("the TLS library refuses the configuration")]
     Library(#[source] rustls::Error),
 }
 
 impl Agents {
-    /// For the pairs of the settings: one, or an ECDSA and an RSA pair side by side.
+    /// For the pairs of the settings: one, or an ECDSA and an RSA pair side by side. None where no address ends TLS;
+    /// a handshake fails then.
     ///
     /// # Errors
     /// Says which files do not go together.
@@ -101,7 +99,8 @@ impl Agents {
     }
 }
 
-/// For sealed masters: the door shows its certificate of the private door CA and judges the master's by the Puppet CA.
+/// For masters sealed by the door CA: the door shows its certificate of that CA and judges the master's by the Puppet
+/// CA.
 ///
 /// # Errors
 /// The TLS library's own.
@@ -110,11 +109,12 @@ pub fn masters(door: &Pair, trust: Arc<Trust>) -> Result<Arc<ClientConfig>, NoTl
     Ok(finish(towards(trust)?.with_client_cert_resolver(Arc::new(shown))))
 }
 
-/// For the Master of Masters: never a client certificate.
+/// For the Master of Masters, for masters behind a firewall and for open ones: never a client certificate, so that
+/// nobody can borrow the door's rights there.
 ///
 /// # Errors
 /// The TLS library's own.
-pub fn mom(trust: Arc<Trust>) -> Result<Arc<ClientConfig>, NoTls> {
+pub fn showing_nothing(trust: Arc<Trust>) -> Result<Arc<ClientConfig>, NoTls> {
     Ok(finish(towards(trust)?.with_no_client_auth()))
 }
 
@@ -176,9 +176,6 @@ impl Shown {
         }
         let mut ordered: Vec<_> = pairs.iter().collect();
         ordered.sort_by_key(|pair| pair.algorithm() == SignatureAlgorithm::RSA);
-        if ordered.is_empty() {
-            return Err(NoTls::NoPair);
-        }
         Ok(Self(ordered.into_iter().map(|pair| Arc::clone(&pair.key)).collect()))
     }
 }

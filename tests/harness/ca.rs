@@ -275,6 +275,12 @@ impl DoorCa {
         &self.0
     }
 
+    /// Writes `door-ca.pem` and `door-ca-crl.pem` into a folder.
+    pub fn write(&self, folder: &Path) {
+        replace(&folder.join("door-ca.pem"), &self.0.pem());
+        replace(&folder.join("door-ca-crl.pem"), &self.0.crl_pem());
+    }
+
     /// The client certificate of one door.
     #[must_use]
     pub fn door(&self, name: &str) -> Identity {

@@ -135,7 +135,8 @@ impl Door {
 
     /// The CA's own files, watched where the CA writes them; everything else as an operator would set it.
     fn settings_text(&self, mom: &Mom) -> String {
-        let door_ca = DoorCa::at(&self.root).door();
+        let door_ca = DoorCa::at(&self.root);
+        let client = door_ca.door();
         let at = self.folder();
         let at = at.display();
         format!(
@@ -157,6 +158,8 @@ certname = "{mom}"
 [masters]
 certificate = "{client_certificate}"
 key = "{client_key}"
+ca = "{client_ca}"
+crl = "{client_crl}"
 
 [roster]
 file = "{at}/roster.toml"
@@ -176,8 +179,10 @@ connections = 256
             bundle = mom.ca_file().display(),
             crl = mom.crl_file().display(),
             mom = MOM.name,
-            client_certificate = door_ca.certificate.display(),
-            client_key = door_ca.key.display(),
+            client_certificate = client.certificate.display(),
+            client_key = client.key.display(),
+            client_ca = door_ca.certificate().display(),
+            client_crl = door_ca.crl().display(),
         )
     }
 }

@@ -5,6 +5,7 @@
 #![deny(clippy::disallowed_methods)]
 
 mod bounds;
+mod listen;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,8 @@ pub use bounds::{Bound, Bounds, Contradiction, HealthCheck, commented};
 pub use parse::{ACCESS_LOG, ADMIN_HTTP, ADMIN_UNIX, PUPPET_PORT, ROSTER};
 
 use crate::certname::Certname;
+use crate::master::Check;
+use crate::network::Network;
 
 /// The checked settings of one door.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +31,12 @@ pub struct Settings {
     pub puppet_ca: PuppetCa,
     /// Where CA bootstrap and packages go.
     pub mom: Mom,
-    /// What the door shows to sealed masters: a certificate of the private door CA.
-    pub master_client: KeyPair,
+    /// What the door shows to masters that the door CA seals; none where there are no such masters.
+    pub masters: Option<DoorPapers>,
+    /// What the door shows to the Master of Masters for certificate renewal alone; none turns renewal off.
+    pub renewal: Option<KeyPair>,
+    /// The program and arguments that run a command on a host outside the firewall; empty where there is none.
+    pub outside: Vec<String>,
     /// The roster file; the door is its only writer.
     pub roster: PathBuf,
     /// Where operators and programs ask.
@@ -49,6 +56,96 @@ pub struct Settings {
 pub struct Listen {
     /// Address and port.
     pub address: SocketAddr,
+    /// What becomes of connections.
+    pub mode: Mode,
+    /// Balancers in front that announce the real source: their connections must begin with a PROXY protocol header,
+    /// and nobody else's may.
+    pub accept_proxy_from: Vec<Network>,
+    /// The PROXY protocol header in front of what is passed on, if one is wanted.
+    pub send_proxy: Option<ProxyVersion>,
+}
+
+/// What becomes of the connections to one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// The door ends the agents' TLS, except where it is told to pass them.
+    EndTls(EndTls),
+    /// Every connection is passed, byte for byte.
+    Pass(Behind),
+}
+
+/// Which connections are passed to open masters although this address ends TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndTls {
+    /// Those whose ClientHello is below TLS 1.2.
+    pub pass_old_tls: bool,
+    /// Those that ask for one of these names, in lower case.
+    pub pass_sni: Vec<String>,
+    /// A share of all, while both kinds of master are admitted.
+    pub split: Split,
+}
+
+/// Whether connections are divided between the two kinds of master.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Split {
+    /// Every connection is ended.
+    #[default]
+    Off,
+    /// By a hash of the source address, in proportion to what each kind of master can carry.
+    ByCapacity,
+}
+
+/// What stands behind an address whose connections are passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Behind {
+    /// The roster's open masters.
+    OpenMasters,
+    /// These alone: another port than Puppet's, such as 8142.
+    Backends {
+        /// `host:port` each, no two the same.
+        addresses: Vec<String>,
+        /// How each is asked whether it is fit.
+        check: Check,
+    },
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// In text.
+    V1,
+    /// In binary.
+    V2,
+}
+
+impl Listen {
+    /// Whether some connection to it may end here.
+    #[must_use]
+    pub const fn ends_tls(&self) -> bool {
+        matches!(self.mode, Mode::EndTls(_))
+    }
+
+    /// Whether some connection to it may be passed to the roster's open masters.
+    #[must_use]
+    pub fn passes_to_open_masters(&self) -> bool {
+        match &self.mode {
+            Mode::EndTls(end) => {
+                end.pass_old_tls || !end.pass_sni.is_empty() || end.split == Split::ByCapacity
+            }
+            Mode::Pass(behind) => *behind == Behind::OpenMasters,
+        }
+    }
+}
+
+/// The door's certificate of the private door CA, and that CA.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DoorPapers {
+    /// What is shown.
+    pub pair: KeyPair,
+    /// `ca.pem`: the door CA, or two of them while one follows the other.
+    pub ca: PathBuf,
+    /// `crl.pem`: one list for each.
+    pub crl: PathBuf,
 }
 
 /// A certificate chain and its key, in PEM files.

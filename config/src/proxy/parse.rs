@@ -8,7 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::bounds::Measures;
-use super::{Admin, Contradiction, KeyPair, Listen, Mom, PuppetCa, Settings};
+use super::listen::listen;
+use super::{Admin, Contradiction, DoorPapers, KeyPair, Listen, Mom, PuppetCa, Settings};
 use crate::certname::Certname;
 use crate::document::{Document, Entry, Section};
 use crate::master::is_host_and_port;
@@ -27,8 +28,8 @@ pub const ADMIN_UNIX: &str = "/run/stagedoor/admin.sock";
 pub const ACCESS_LOG: &str = "/var/log/stagedoor/access.log";
 /// The most threads that serve agents; machines have fewer cores.
 const MOST_WORKERS: u64 = 1024;
-/// The most addresses that agents connect to; each costs every thread a socket.
-const MOST_LISTEN: usize = 64;
+/// The most arguments of a command.
+const MOST_ARGUMENTS: usize = 32;
 /// An ECDSA pair and an RSA pair.
 const MOST_CERTIFICATES: usize = 2;
 /// The kernel's room for a unix socket's path, without the final zero.
@@ -53,10 +54,12 @@ impl Settings {
 fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
     let workers = workers(&mut root, doc);
     let listen = listen(&mut root, doc);
-    let certificates = certificates(&mut root, doc);
+    let certificates = certificates(&mut root, &listen, doc);
     let puppet_ca = puppet_ca(&mut root, doc);
     let mom = mom(&mut root, doc);
-    let master_client = masters(&mut root, doc);
+    let masters = masters(&mut root, doc);
+    let renewal = renewal(&mut root, doc);
+    let outside = outside(&mut root, doc);
     let roster = roster(&mut root, doc);
     let admin = admin(&mut root, doc);
     let health = measured(&mut root, doc);
@@ -64,11 +67,13 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
     let bounds = measured(&mut root, doc);
     root.finish(doc);
 
-    if let Some(own) = &master_client
-        && certificates.iter().any(|shown| shown.certificate == own.certificate)
+    let pair_of_puppet =
+        |file: &Path| certificates.iter().chain(&renewal).any(|shown| shown.certificate == file);
+    if let Some(own) = &masters
+        && pair_of_puppet(&own.pair.certificate)
     {
-        let expected = "another certificate than the one shown to agents: sealed masters accept only those of the \
-                        private door CA, and agents only those of the Puppet CA";
+        let expected = "another certificate than one of the Puppet CA's: sealed masters accept only those of \
+                        the private door CA, and agents and the Master of Masters only those of the Puppet CA";
         doc.contradiction(&["masters.certificate"], expected);
     }
     Some(Settings {
@@ -76,7 +81,9 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
         certificates,
         puppet_ca: puppet_ca?,
         mom: mom?,
-        master_client: master_client?,
+        masters,
+        renewal,
+        outside,
         roster: roster?,
         admin,
         health,
@@ -98,38 +105,11 @@ fn workers(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<usize> {
     }
 }
 
-fn listen(root: &mut Section<'_>, doc: &mut Document<'_>) -> Vec<Listen> {
-    let mut all: Vec<Listen> = Vec::new();
-    let sections = root.tables("listen", doc);
-    if sections.is_empty() && !doc.is_wrong("listen") {
-        root.missing("listen", doc, "at least one [[listen]] with an `address`");
-    }
-    if sections.len() > MOST_LISTEN {
-        doc.contradiction(&["listen"], format!("at most {MOST_LISTEN} [[listen]]"));
-    }
-    for mut section in sections.into_iter().take(MOST_LISTEN) {
-        let expected = "an IP address and a port, such as \"0.0.0.0:8140\" or \"[::]:8140\"";
-        if let Some(entry) = section.need("address", doc, expected)
-            && let Some(address) = entry.text(doc, expected, |text| text.parse::<SocketAddr>().ok())
-        {
-            // Port 0 asks the system for a free one, so it may be asked for more than once.
-            if address.port() != 0 && all.iter().any(|other| other.address == address) {
-                entry.wrong(doc, "an address that no other [[listen]] has");
-            }
-            all.push(Listen { address });
-        }
-        if let Some(entry) = section.take("mode", doc) {
-            entry.text(doc, "\"end-tls\"", |text| (text == "end-tls").then_some(()));
-        }
-        section.finish(doc);
-    }
-    all
-}
-
-fn certificates(root: &mut Section<'_>, doc: &mut Document<'_>) -> Vec<KeyPair> {
+fn certificates(root: &mut Section<'_>, listen: &[Listen], doc: &mut Document<'_>) -> Vec<KeyPair> {
     let mut all: Vec<KeyPair> = Vec::new();
     let sections = root.tables("certificate", doc);
-    if sections.is_empty() && !doc.is_wrong("certificate") {
+    let needed = listen.is_empty() || listen.iter().any(Listen::ends_tls);
+    if needed && sections.is_empty() && !doc.is_wrong("certificate") {
         root.missing("certificate", doc, "at least one [[certificate]] with `certificate` and `key`");
     }
     if sections.len() > MOST_CERTIFICATES {
@@ -184,11 +164,34 @@ fn mom(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<Mom> {
     Some(Mom { certname, address })
 }
 
-fn masters(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<KeyPair> {
-    let mut section = root.table("masters", doc);
+fn masters(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<DoorPapers> {
+    let mut section = root.written("masters", doc)?;
+    let pair = key_pair(&mut section, doc);
+    let (ca, crl) = (needed_path(&mut section, "ca", doc), needed_path(&mut section, "crl", doc));
+    section.finish(doc);
+    Some(DoorPapers { pair: pair?, ca: ca?, crl: crl? })
+}
+
+fn renewal(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<KeyPair> {
+    let mut section = root.written("renewal", doc)?;
     let pair = key_pair(&mut section, doc);
     section.finish(doc);
     pair
+}
+
+fn outside(root: &mut Section<'_>, doc: &mut Document<'_>) -> Vec<String> {
+    let expected = "a program by its absolute path and its arguments, such as [\"/usr/bin/ssh\", \"-o\", \
+                    \"BatchMode=yes\", \"probe@outside.example.com\"]";
+    let Some(mut section) = root.written("outside", doc) else { return Vec::new() };
+    let command = section.need("command", doc, expected);
+    section.finish(doc);
+    let Some(entry) = command else { return Vec::new() };
+    let read = |text: &str| (!text.is_empty() && !text.contains('\0')).then(|| text.to_owned());
+    let Some(command) = entry.texts(doc, expected, MOST_ARGUMENTS, read) else { return Vec::new() };
+    if !command.first().is_some_and(|program| Path::new(program).is_absolute()) {
+        entry.wrong(doc, expected);
+    }
+    command
 }
 
 fn roster(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<PathBuf> {

@@ -28,7 +28,15 @@ fn mistake(old: &str, new: &str) -> String {
 #[test]
 fn the_shipped_settings_are_read() {
     let settings = parse(SHIPPED).unwrap();
-    assert_eq!(settings.listen, [Listen { address: "0.0.0.0:8140".parse().unwrap() }]);
+    let listen = Listen {
+        address: "0.0.0.0:8140".parse().unwrap(),
+        mode: Mode::EndTls(EndTls::default()),
+        accept_proxy_from: Vec::new(),
+        send_proxy: None,
+    };
+    assert_eq!(settings.listen, [listen]);
+    assert!(!settings.listen[0].passes_to_open_masters(), "nothing passes unless it is asked for");
+    assert_eq!((settings.renewal, settings.outside), (None, Vec::new()));
     assert_eq!(settings.mom.address, "master.example.com:8140");
     assert_eq!(settings.roster, Path::new("/var/lib/stagedoor/roster.toml"));
     assert_eq!(settings.admin.http, Some("127.0.0.1:9140".parse().unwrap()));
@@ -53,7 +61,7 @@ fn every_key_that_is_commented_out_shows_its_default() {
     let count = SHIPPED.lines().filter_map(commented_out).count();
     assert_eq!(
         count,
-        Bounds::TABLE.len() + HealthCheck::TABLE.len() + 7,
+        Bounds::TABLE.len() + HealthCheck::TABLE.len() + 12,
         "a key is not in the shipped settings"
     );
 }
@@ -77,7 +85,7 @@ wokers = 3
 adress = "0.0.0.0:8140"
 [[listen]]
 address = "puppet:8140"
-mode = "pass"
+mode = "peek"
 [puppet_ca]
 bundle = "ca_crt.pem"
 crl = "/ca/infra_crl.pem"
@@ -104,12 +112,14 @@ head_time = 15
         "proxy.toml:4: listen[0].address: expected an IP address and a port, such as \"0.0.0.0:8140\" or \"[::]:8140\"; the key is missing",
         "proxy.toml:5: listen[0].adress = \"0.0.0.0:8140\": expected a known key; the nearest is `address`",
         "proxy.toml:7: listen[1].address = \"puppet:8140\": expected an IP address and a port, such as \"0.0.0.0:8140\" or \"[::]:8140\"",
-        "proxy.toml:8: listen[1].mode = \"pass\": expected \"end-tls\"",
+        "proxy.toml:8: listen[1].mode = \"peek\": expected \"end-tls\" or \"pass\"",
         "proxy.toml:10: puppet_ca.bundle = \"ca_crt.pem\": expected an absolute path to a file",
         "proxy.toml:11: puppet_ca.crl = \"/ca/infra_crl.pem\": expected ca_crl.pem: infra_crl.pem lists no ordinary agent, so that revoked agents would be let in",
         "proxy.toml:13: mom.certname = \"Master.example.com\": expected the certname of the Master of Masters, a lower-case host name",
         "proxy.toml:14: mom.address = \"master.example.com\": expected a host and a port, such as \"master.example.com:8140\" or \"[2001:db8::1]:8140\"",
         "proxy.toml:15: masters.key: expected an absolute path to a file; the key is missing",
+        "proxy.toml:15: masters.ca: expected an absolute path to a file; the key is missing",
+        "proxy.toml:15: masters.crl: expected an absolute path to a file; the key is missing",
         "proxy.toml:16: masters.certificate = 3: expected an absolute path to a file",
         "proxy.toml:18: admin.http = \"0.0.0.0:9140\": expected a loopback address and a port, such as \"127.0.0.1:9140\", or \"off\": this door asks for no name and tells those of your nodes; from elsewhere, use an SSH tunnel",
         "proxy.toml:20: health.rise = 0: expected a whole number from 1 to 100",
@@ -135,15 +145,7 @@ fn text_that_is_no_toml_is_told_with_its_line() {
 #[test]
 fn an_empty_file_lacks_every_key_that_has_no_default() {
     let keys: Vec<String> = parse("").unwrap_err().into_iter().map(|mistake| mistake.key).collect();
-    let expected = [
-        "listen",
-        "certificate",
-        "puppet_ca.bundle",
-        "puppet_ca.crl",
-        "mom.certname",
-        "masters.certificate",
-        "masters.key",
-    ];
+    let expected = ["listen", "certificate", "puppet_ca.bundle", "puppet_ca.crl", "mom.certname"];
     assert_eq!(keys, expected);
 }
 
@@ -210,6 +212,65 @@ fn at_most_two_certificates_are_shown() {
         &format!("{}[puppet_ca]", pair(1).replace("/1.pem", "/etc/stagedoor/tls/door.pem")),
     );
     assert!(told.contains("certificate[1].certificate"), "{told}");
+}
+
+#[test]
+fn an_address_passes_what_it_is_told_to() {
+    let listen = |more: &str| {
+        let text = with("# mode = \"end-tls\"", more).unwrap_or_else(|told| panic!("{more}: {told:?}"));
+        text.listen.into_iter().next().unwrap()
+    };
+    for more in ["pass_old_tls = true", "pass_sni = [\"Puppet-Old.example.com\"]", "split = \"by-capacity\""]
+    {
+        assert!(listen(more).passes_to_open_masters() && listen(more).ends_tls(), "{more}");
+    }
+    let named = listen("pass_sni = [\"Puppet-Old.example.com\"]").mode;
+    assert!(matches!(named, Mode::EndTls(end) if end.pass_sni == ["puppet-old.example.com"]));
+    assert_eq!(listen("mode = \"pass\"").mode, Mode::Pass(Behind::OpenMasters));
+    let backends = Behind::Backends { addresses: vec!["c1.example.com:8142".into()], check: Check::Tcp };
+    let passed = listen("mode = \"pass\"\nbackends = [\"C1.example.com:8142\"]\nsend_proxy = \"v2\"");
+    assert_eq!((passed.mode, passed.send_proxy), (Mode::Pass(backends), Some(ProxyVersion::V2)));
+    let from = listen("accept_proxy_from = [\"10.0.0.5\", \"10.1.0.0/16\"]").accept_proxy_from;
+    assert!(from[1].contains("10.1.2.3".parse().unwrap()) && from.len() == 2);
+}
+
+#[test]
+fn a_key_that_does_not_go_with_its_mode_is_told() {
+    let told = |more: &str| mistake("# mode = \"end-tls\"", more);
+    assert!(told("mode = \"pass\"\nsplit = \"off\"").contains("belongs to mode = \"end-tls\""));
+    assert!(told("backends = [\"c1:8142\"]").contains("belongs to mode = \"pass\""));
+    assert!(told("mode = \"pass\"\nbackends = []").contains("at least one of them"));
+    assert!(told("mode = \"pass\"\nbackends = [\"c1\"]").contains("listen[0].backends[0]"));
+    assert!(told("mode = \"pass\"\nbackends = [\"c1:1\", \"C1:1\"]").contains("each address once"));
+    assert!(told("mode = \"pass\"\ncheck = \"tcp\"").contains("stands in the roster"));
+    assert!(told("send_proxy = \"v1\"").contains("this address ends all of them"));
+    assert!(told("accept_proxy_from = [\"10.0.0.1/8\"]").contains("further bits are zero"));
+    assert!(told("accept_proxy_from = \"10.0.0.1\"").contains("a list"));
+    assert!(told("pass_old_tls = 1").contains("true or false"));
+    assert!(told("pass_sni = [\"*.example.com\"]").contains("a host name"));
+}
+
+#[test]
+fn a_door_that_ends_no_tls_needs_no_certificate_and_one_without_sealed_masters_no_door_ca() {
+    let parted = SHIPPED.split_once("# What the door shows to agents: certificates").unwrap();
+    let rest = parted.1.split_once("# The Puppet CA's own").unwrap().1;
+    let passing = parted.0.replace("# mode = \"end-tls\"", "mode = \"pass\"") + "#" + rest;
+    let before = passing.split_once("[masters]").unwrap();
+    let rest = before.1.split_once("# The admitted compile masters").unwrap().1;
+    let settings = parse(&format!("{}#{rest}", before.0)).unwrap();
+    assert_eq!((settings.certificates, settings.masters), (Vec::new(), None));
+    let told = parse(&format!("{}#{rest}", parted.0)).unwrap_err();
+    assert!(told.iter().any(|told| told.expected.contains("at least one [[certificate]]")), "{told:?}");
+}
+
+#[test]
+fn a_program_outside_is_named_by_its_path() {
+    let with = |command: &str| with("[masters]", &format!("[outside]\ncommand = {command}\n[masters]"));
+    assert_eq!(with("[\"/usr/bin/ssh\", \"probe@out\"]").unwrap().outside, ["/usr/bin/ssh", "probe@out"]);
+    for bad in ["[]", "[\"ssh\", \"probe@out\"]", "\"/usr/bin/ssh probe@out\"", "[\"/usr/bin/ssh\", \"\"]"] {
+        let told = with(bad).unwrap_err();
+        assert!(told[0].to_string().contains("outside.command"), "{told:?}");
+    }
 }
 
 #[test]

@@ -5,14 +5,17 @@
 //! ends: no beginning of a roster's text is a roster.
 #![deny(clippy::disallowed_methods)]
 
+use std::num::NonZero;
 use std::path::Path;
 
 use toml::Value;
 
 use super::{MOST_MASTERS, Roster, VERSION};
 use crate::certname::Certname;
-use crate::document::{Document, Section};
-use crate::master::{HEADER_LIMITS, Kind, Master, Standing, is_host_and_port};
+use crate::document::{Document, Entry, Section};
+use crate::master::{
+    Check, HEADER_LIMITS, Isolation, Kind, MOST_JRUBIES, Master, Standing, is_host_and_port,
+};
 use crate::mistake::Mistake;
 
 /// Above, JSON numbers are no longer exact, and the generation travels in JSON.
@@ -47,13 +50,17 @@ impl Roster {
         let Self { generation, masters } = self;
         let count = masters.len();
         let mut out = format!("{HEADER}version = {VERSION}\ngeneration = {generation}\ncount = {count}\n");
-        for Master { certname, address, kind, standing, header_limit } in masters {
+        for Master { certname, address, kind, standing, header_limit, jrubies } in masters {
             let certname = Value::from(certname.as_str());
             let address = Value::from(address.as_str());
-            let (kind, standing) = (kind.name(), standing.name());
+            let (word, more) = match kind {
+                Kind::Sealed { isolation } => ("sealed", format!("isolation = \"{}\"", isolation.name())),
+                Kind::Open { check } => ("open", format!("check = \"{}\"", check.name())),
+            };
+            let (standing, jrubies) = (standing.name(), jrubies.map_or(0, NonZero::get));
             out.push_str(&format!(
-                "\n[[master]]\ncertname = {certname}\naddress = {address}\nkind = \"{kind}\"\n\
-                 standing = \"{standing}\"\nheader_limit = {header_limit}\n"
+                "\n[[master]]\ncertname = {certname}\naddress = {address}\nkind = \"{word}\"\n{more}\n\
+                 standing = \"{standing}\"\nheader_limit = {header_limit}\njrubies = {jrubies}\n"
             ));
         }
         out
@@ -130,10 +137,7 @@ fn master(section: &mut Section<'_>, before: &[Master], doc: &mut Document<'_>) 
     let address = section
         .need("address", doc, expected)
         .and_then(|entry| entry.text(doc, expected, |text| is_host_and_port(text).then(|| text.to_owned())));
-    let expected = "\"sealed\"";
-    let kind = section.need("kind", doc, expected).and_then(|entry| {
-        entry.text(doc, expected, |text| Kind::ALL.into_iter().find(|kind| kind.name() == text))
-    });
+    let kind = kind(section, doc);
     let expected = "\"admitted\" or \"draining\"";
     let standing = section.need("standing", doc, expected).and_then(|entry| {
         entry.text(doc, expected, |text| Standing::ALL.into_iter().find(|standing| standing.name() == text))
@@ -147,11 +151,71 @@ fn master(section: &mut Section<'_>, before: &[Master], doc: &mut Document<'_>) 
         }
         limit
     });
-    Some(Master {
+    let expected =
+        format!("how many catalogs it compiles at once, at most {MOST_JRUBIES}, or 0 where nobody knows");
+    let jrubies = section.need("jrubies", doc, &expected).and_then(|entry| {
+        let jrubies = entry.as_count().and_then(|count| u16::try_from(count).ok());
+        let jrubies = jrubies.filter(|jrubies| *jrubies <= MOST_JRUBIES);
+        if jrubies.is_none() {
+            entry.wrong(doc, expected.as_str());
+        }
+        jrubies
+    });
+    let master = Master {
         certname: certname?,
         address: address?,
         kind: kind?,
         standing: standing?,
         header_limit: header_limit?,
-    })
+        jrubies: NonZero::new(jrubies?),
+    };
+    let other = |there: &&Master| {
+        there.address.eq_ignore_ascii_case(&master.address)
+            && there.kind.is_sealed() != master.kind.is_sealed()
+    };
+    if let Some(there) = before.iter().find(other) {
+        let expected = format!(
+            "another address: {} stands there and is {}; a master is sealed or open, never both",
+            there.certname,
+            there.kind.name()
+        );
+        doc.contradiction(&[&section.key("address")], expected);
+    }
+    Some(master)
+}
+
+/// The kind with the one key that goes with it. The other kind's key makes it both, which no master is.
+fn kind(section: &mut Section<'_>, doc: &mut Document<'_>) -> Option<Kind> {
+    let expected = "\"sealed\" or \"open\"";
+    let word = section.need("kind", doc, expected).and_then(|entry| {
+        entry.text(doc, expected, |text| ["sealed", "open"].contains(&text).then_some(text))
+    });
+    let (isolation, check) = (section.take("isolation", doc), section.take("check", doc));
+    let never_both = |entry: Option<Entry<'_>>, doc: &mut Document<'_>, whose: &str| {
+        if let Some(entry) = entry {
+            entry.wrong(doc, format!("nothing: this key belongs to {whose} master, and no master is both"));
+        }
+    };
+    match word? {
+        "sealed" => {
+            never_both(check, doc, "an open");
+            let expected = "\"door-ca\" or \"firewall\"";
+            let isolation = isolation.or_else(|| {
+                section.missing("isolation", doc, expected);
+                None
+            })?;
+            let read = |text: &str| Isolation::ALL.into_iter().find(|isolation| isolation.name() == text);
+            Some(Kind::Sealed { isolation: isolation.text(doc, expected, read)? })
+        }
+        _ => {
+            never_both(isolation, doc, "a sealed");
+            let expected = "\"status\" or \"tcp\"";
+            let check = check.or_else(|| {
+                section.missing("check", doc, expected);
+                None
+            })?;
+            let read = |text: &str| Check::ALL.into_iter().find(|check| check.name() == text);
+            Some(Kind::Open { check: check.text(doc, expected, read)? })
+        }
+    }
 }

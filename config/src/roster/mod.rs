@@ -14,8 +14,10 @@ mod file;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZero;
+
 use crate::certname::Certname;
-use crate::master::{HEADER_LIMITS, Master, Standing, is_host_and_port};
+use crate::master::{HEADER_LIMITS, Kind, MOST_JRUBIES, Master, Standing, is_host_and_port};
 use crate::nearest::nearest;
 
 /// The version of the file format this program reads and writes.
@@ -54,7 +56,7 @@ pub enum RosterRefusal {
         nearest: Option<Certname>,
     },
     /// A master of this name is there with another address, kind or header limit.
-    #[error("{} is on the roster already, otherwise: {} and a header limit of {} bytes", .there.certname, .there.address, .there.header_limit)]
+    #[error("{} is on the roster already, otherwise: {}", .there.certname, as_it_stands(.there))]
     Differs {
         /// As it stands on the roster.
         there: Box<Master>,
@@ -86,6 +88,25 @@ pub enum RosterRefusal {
         /// What was given.
         address: String,
     },
+    /// Another name at the same address is of the other kind.
+    #[error("{address} is {}'s, which is {}", .there, .kind.name())]
+    Both {
+        /// What was given.
+        address: String,
+        /// Who stands there already.
+        there: Certname,
+        /// As what.
+        kind: Kind,
+    },
+    /// A sealed master was said to have a check, or an open one to be isolated.
+    #[error("a master cannot be both sealed and open")]
+    TwoKinds,
+    /// More JRubies than [`MOST_JRUBIES`].
+    #[error("{jrubies} JRubies are out of range")]
+    Jrubies {
+        /// What was given.
+        jrubies: NonZero<u16>,
+    },
     /// A header limit outside [`HEADER_LIMITS`].
     #[error("a header limit of {header_limit} bytes is out of range")]
     HeaderLimit {
@@ -115,6 +136,11 @@ impl RosterRefusal {
             Self::Full => "retire a master first".to_owned(),
             Self::NotAHostName { .. } => "letters, digits, `-`, `_` and `.`, in lower case".to_owned(),
             Self::Address { .. } => "a host and a port, such as \"compile1.example.com:8140\"".to_owned(),
+            Self::Both { there, .. } => format!(
+                "a master is sealed or open, never both: retire {there} first, or correct the address"
+            ),
+            Self::TwoKinds => "an isolation goes with a sealed master, a check with an open one".to_owned(),
+            Self::Jrubies { .. } => format!("from 1 to {MOST_JRUBIES}"),
             Self::HeaderLimit { .. } => {
                 format!("from {} to {} bytes", HEADER_LIMITS.start(), HEADER_LIMITS.end())
             }
@@ -155,6 +181,13 @@ impl Roster {
         }
         if !HEADER_LIMITS.contains(&master.header_limit) {
             return Err(RosterRefusal::HeaderLimit { header_limit: master.header_limit });
+        }
+        if let Some(jrubies) = master.jrubies.filter(|jrubies| jrubies.get() > MOST_JRUBIES) {
+            return Err(RosterRefusal::Jrubies { jrubies });
+        }
+        if let Some(there) = self.of_other_kind(&master) {
+            let (kind, there) = (there.kind, there.certname.clone());
+            return Err(RosterRefusal::Both { address: master.address, there, kind });
         }
         if self.masters.len() >= MOST_MASTERS {
             return Err(RosterRefusal::Full);
@@ -200,6 +233,14 @@ impl Roster {
         Ok(next)
     }
 
+    /// Who stands at this master's address as the other kind.
+    fn of_other_kind(&self, master: &Master) -> Option<&Master> {
+        self.masters.iter().find(|there| {
+            there.address.eq_ignore_ascii_case(&master.address)
+                && there.kind.is_sealed() != master.kind.is_sealed()
+        })
+    }
+
     fn stand(
         &self,
         certname: &Certname,
@@ -241,4 +282,15 @@ impl Roster {
     fn next(&self) -> Self {
         Self { generation: self.generation.saturating_add(1), masters: self.masters.clone() }
     }
+}
+
+/// For a refusal: everything in which an entry may differ.
+fn as_it_stands(master: &Master) -> String {
+    let Master { address, kind, header_limit, jrubies, .. } = master;
+    let kind = match kind {
+        Kind::Sealed { isolation } => format!("sealed by {}", isolation.name()),
+        Kind::Open { check } => format!("open with a {} check", check.name()),
+    };
+    let jrubies = jrubies.map(|jrubies| format!(", {jrubies} JRubies")).unwrap_or_default();
+    format!("{address}, {kind}, a header limit of {header_limit} bytes{jrubies}")
 }

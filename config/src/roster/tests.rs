@@ -3,7 +3,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::master::{JETTY_HEADER_LIMIT, Kind};
+use crate::master::{Check, Isolation, JETTY_HEADER_LIMIT, Kind};
 use crate::mistake::Mistake;
 
 fn name(text: &str) -> Certname {
@@ -14,9 +14,10 @@ fn master(certname: &str) -> Master {
     Master {
         certname: name(certname),
         address: format!("{certname}:8140"),
-        kind: Kind::Sealed,
+        kind: Kind::SEALED,
         standing: Standing::Admitted,
         header_limit: JETTY_HEADER_LIMIT,
+        jrubies: None,
     }
 }
 
@@ -110,6 +111,7 @@ fn a_master_that_could_not_be_read_back_is_not_admitted() {
     let bad = [
         Master { address: "compile3\"\n[[master]]:8140".into(), ..new() },
         Master { header_limit: 100, ..new() },
+        Master { jrubies: NonZero::new(MOST_JRUBIES + 1), ..new() },
         Master { certname: Certname::parse("a b").unwrap(), ..new() },
     ];
     for master in bad {
@@ -129,9 +131,10 @@ fn a_roster_looks_like_this() {
     assert_eq!(
         body,
         " = 1\ngeneration = 3\ncount = 2\n\n[[master]]\ncertname = \"compile1.example.com\"\n\
-         address = \"compile1.example.com:8140\"\nkind = \"sealed\"\nstanding = \"admitted\"\nheader_limit = 8192\n\n\
+         address = \"compile1.example.com:8140\"\nkind = \"sealed\"\nisolation = \"door-ca\"\n\
+         standing = \"admitted\"\nheader_limit = 8192\njrubies = 0\n\n\
          [[master]]\ncertname = \"compile2.example.com\"\naddress = \"compile2.example.com:8140\"\nkind = \"sealed\"\n\
-         standing = \"draining\"\nheader_limit = 8192\n"
+         isolation = \"door-ca\"\nstanding = \"draining\"\nheader_limit = 8192\njrubies = 0\n"
     );
     assert!(text.starts_with("# ") && text.contains("stagedoor roster"));
 }
@@ -148,10 +151,41 @@ fn every_mistake_is_told_with_its_line() {
     assert!(told.contains("master[0].address") && told.contains("a host and a port"), "{told}");
     let told = mistake("generation = 2", "generation = 18446744073709551615");
     assert!(told.contains("generation") && told.contains("whole number"), "{told}");
+    let told = mistake("jrubies = 0", "jrubies = 513");
+    assert!(told.contains("master[0].jrubies") && told.contains("at most 512"), "{told}");
     let told = mistake("count = 2", "count = 3");
     assert!(told.contains("cut short"), "{told}");
     assert!(parse("").unwrap_err()[0].to_string().contains("empty"));
     assert!(parse("[master]\n").unwrap_err().iter().any(|m| m.expected.contains("[[master]]")));
+}
+
+#[test]
+fn a_roster_that_marks_one_master_both_sealed_and_open_is_refused() {
+    let told = mistake("isolation = \"door-ca\"", "isolation = \"door-ca\"\ncheck = \"tcp\"");
+    assert!(told.contains("master[0].check") && told.contains("no master is both"), "{told}");
+    let told = mistake("kind = \"sealed\"", "kind = \"open\"\ncheck = \"status\"");
+    assert!(told.contains("master[0].isolation") && told.contains("no master is both"), "{told}");
+    let told = mistake("kind = \"sealed\"\nisolation = \"door-ca\"", "kind = \"open\"");
+    assert!(told.contains("master[0].check") && told.contains("missing"), "{told}");
+    let told = mistake("kind = \"sealed\"", "kind = \"shut\"");
+    assert!(told.contains("\"sealed\" or \"open\""), "{told}");
+    let second = "certname = \"compile2.example.com\"\naddress = \"compile2.example.com:8140\"\nkind = \"sealed\"\n\
+                  isolation = \"door-ca\"";
+    let told = mistake(
+        second,
+        "certname = \"compile2.example.com\"\naddress = \"Compile1.example.com:8140\"\nkind = \"open\"\ncheck = \"tcp\"",
+    );
+    assert!(told.contains("master[1].address") && told.contains("never both"), "{told}");
+
+    let open = Kind::Open { check: Check::Status };
+    let roster = two();
+    let there = Master { kind: open, ..master("compile1.example.com") };
+    assert!(matches!(roster.admit(there, None), Err(RosterRefusal::Differs { .. })));
+    let other =
+        Master { address: "compile1.example.com:8140".into(), kind: open, ..master("compile3.example.com") };
+    let refusal = roster.admit(other, None).unwrap_err();
+    assert!(refusal.to_string().contains("compile1.example.com's, which is sealed"), "{refusal}");
+    assert!(refusal.hint().contains("never both"), "{refusal}");
 }
 
 #[test]
@@ -178,13 +212,19 @@ prop_compose! {
         port in 1_u16..,
         draining in any::<bool>(),
         header_limit in HEADER_LIMITS,
+        kind in prop_oneof![
+            prop::sample::select(&Isolation::ALL[..]).prop_map(|isolation| Kind::Sealed { isolation }),
+            prop::sample::select(&Check::ALL[..]).prop_map(|check| Kind::Open { check }),
+        ],
+        jrubies in 0..=MOST_JRUBIES,
     ) -> Master {
         Master {
             certname: Certname::parse_host(&format!("m{number}.{host}")).unwrap(),
-            address: format!("{host}:{port}"),
-            kind: Kind::Sealed,
+            address: format!("m{number}.{host}:{port}"),
+            kind,
             standing: if draining { Standing::Draining } else { Standing::Admitted },
             header_limit,
+            jrubies: NonZero::new(jrubies),
         }
     }
 }

@@ -32,6 +32,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Json, Router};
 use stagedoor_config::admin::{MastersView, Refusal};
+use stagedoor_config::certname::Certname;
 use stagedoor_config::proxy::Admin;
 use stagedoor_config::read::NotReplaced;
 use stagedoor_config::roster::{Roster, RosterRefusal};
@@ -83,6 +84,12 @@ pub enum NotChanged {
     /// The change does not fit the roster.
     #[error(transparent)]
     Refused(#[from] RosterRefusal),
+    /// The door could not show itself to a master that the door CA seals.
+    #[error("{certname} is to be sealed by the door CA, and this door has no certificate of it")]
+    NoDoorCertificate {
+        /// Who was named.
+        certname: Certname,
+    },
     /// The file could not be replaced.
     #[error("the roster could not be written to its file, and nothing was changed")]
     Unwritten(#[from] NotReplaced),

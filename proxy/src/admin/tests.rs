@@ -226,9 +226,10 @@ async fn a_master_is_admitted_drained_undrained_and_retired_through_the_unix_doo
     let expected = Master {
         certname: Certname::parse("compile1.example.com").unwrap(),
         address: "compile1.example.com:8140".to_owned(),
-        kind: Kind::Sealed,
+        kind: Kind::SEALED,
         standing: Standing::Admitted,
         header_limit: JETTY_HEADER_LIMIT,
+        jrubies: None,
     };
     assert_eq!(doors.inside.roster().masters, [expected]);
     assert_eq!(doors.change("drain", name.clone()).await.1["masters"][0]["standing"], "draining");

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Json, Router};
 use stagedoor_config::admin::{Admit, Move, Retire, RosterView};
-use stagedoor_config::roster::RosterRefusal;
+use stagedoor_config::roster::{Roster, RosterRefusal};
 
 use super::listen::Caller;
 use super::{Change, Door, NotChanged, refusal};
@@ -46,8 +46,9 @@ async fn admit(
     body: Body<Admit>,
 ) -> Response {
     changed(door, caller, "admit", body, |asked| {
-        let (generation, master) = (asked.generation, asked.master());
-        (master.certname.to_string(), Box::new(move |roster| roster.admit(master.clone(), generation)))
+        let certname = asked.certname.to_string();
+        let admit = move |roster: &Roster| roster.admit(asked.master()?, asked.generation);
+        (certname, Box::new(admit))
     })
     .await
 }
@@ -117,6 +118,11 @@ async fn changed<T>(
     match outcome.await {
         Ok(Ok(roster)) => Json(RosterView::from(&*roster)).into_response(),
         Ok(Err(NotChanged::Refused(why))) => refusal(status(&why), why.to_string(), why.hint()),
+        Ok(Err(error @ NotChanged::NoDoorCertificate { .. })) => {
+            let hint = "make one with `stagedoor door-ca`, name it under [masters] in the settings and start the door \
+                        anew; or admit the master with --isolation firewall or --open, if that is how it is protected";
+            refusal(StatusCode::CONFLICT, error.to_string(), hint)
+        }
         Ok(Err(error @ NotChanged::Unwritten(_))) => {
             let hint = error.source().map(chain).unwrap_or_default();
             refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), hint)
@@ -137,9 +143,12 @@ const fn status(why: &RosterRefusal) -> StatusCode {
         | RosterRefusal::Differs { .. }
         | RosterRefusal::Draining { .. }
         | RosterRefusal::NotDrained { .. }
+        | RosterRefusal::Both { .. }
         | RosterRefusal::Full => StatusCode::CONFLICT,
         RosterRefusal::NotAHostName { .. }
         | RosterRefusal::Address { .. }
+        | RosterRefusal::TwoKinds
+        | RosterRefusal::Jrubies { .. }
         | RosterRefusal::HeaderLimit { .. } => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }

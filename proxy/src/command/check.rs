@@ -18,6 +18,7 @@ use stagedoor_config::trust::{Side, Source, Trust};
 
 use super::settings::{self, Bad, chain};
 use super::{Failure, SETTINGS, say, signed, warn};
+use crate::run::load::{self, NotLoaded};
 use crate::tls::{Agents, Pair};
 
 #[derive(Debug, Args)]
@@ -112,7 +113,9 @@ impl Found {
     fn files(&mut self, settings: &Settings, now: UnixTime) -> Option<Trust> {
         let trust = self.trust(settings, now);
         self.shown_to_agents(settings, trust.as_ref(), now);
-        if let Some(pair) = self.pair("masters", &settings.master_client, now) {
+        if let Some(papers) = &settings.masters
+            && let Some(pair) = self.pair("masters", &papers.pair, now)
+        {
             self.facts.push(format!("to sealed masters: {}", pair.files.certificate.display()));
         }
         self.roster(settings);
@@ -206,6 +209,9 @@ impl Found {
         match Roster::parse(&settings.roster, &text) {
             Ok(roster) => {
                 let count = roster.masters.len();
+                if let Some(certname) = load::sealed_without_certificate(&roster, settings) {
+                    self.error("masters", &NotLoaded::NoDoorCertificate { certname: certname.clone() });
+                }
                 self.facts.push(format!("roster: generation {}, {count} masters", roster.generation));
                 if count == 0 {
                     self.warn("roster.file", "the roster is empty, so agents are told to come back later");

@@ -143,6 +143,8 @@ mod tests {
             "stagedoor roster show --json",
             "stagedoor roster --socket /run/x.sock show",
             "stagedoor roster admit compile1.example.com --address 10.0.0.1:8140 --header-limit 16384 --generation 3",
+            "stagedoor roster admit compile1.example.com --open --check tcp --jrubies 4",
+            "stagedoor roster admit compile1.example.com --isolation firewall",
             "stagedoor roster drain compile1.example.com --socket /run/x.sock",
             "stagedoor roster undrain compile1.example.com",
             "stagedoor roster retire compile1.example.com --force --config /x",

@@ -1,14 +1,16 @@
 //! `stagedoor roster`: the roster, asked of the running door, which is its only writer.
 
 use std::fmt::Write as _;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stagedoor_config::admin::{Admit, MastersView, Move, Retire, RosterView};
+use stagedoor_config::admin::{Admit, KindName, MastersView, Move, Retire, RosterView};
 use stagedoor_config::certname::{Certname, NotACertname};
+use stagedoor_config::master::{Check as CheckBy, Isolation};
 use stagedoor_config::proxy::ADMIN_UNIX;
 
 use super::ask::{NoAnswer, ask};
@@ -43,6 +45,18 @@ enum What {
         /// The most bytes of request head that it reads (webserver.conf's request-header-max-size) [default: 8192].
         #[arg(long, value_name = "BYTES")]
         header_limit: Option<usize>,
+        /// It ends agents' TLS itself and believes no identity headers: it is passed bytes.
+        #[arg(long)]
+        open: bool,
+        /// How an open master is asked whether it is fit: "tcp" for Puppet Enterprise 3.x [default: status].
+        #[arg(long, value_name = "CHECK", value_parser = check, requires = "open")]
+        check: Option<CheckBy>,
+        /// What keeps everybody but the doors away from a sealed one: "door-ca" or "firewall" [default: door-ca].
+        #[arg(long, value_name = "ISOLATION", value_parser = isolation, conflicts_with = "open")]
+        isolation: Option<Isolation>,
+        /// How many catalogs it compiles at once (max-active-instances) [default: not said].
+        #[arg(long, value_name = "NUMBER")]
+        jrubies: Option<NonZero<u16>>,
     },
     /// Let a master finish what it has and send it nothing new.
     Drain {
@@ -76,6 +90,16 @@ struct One {
 
 fn certname(text: &str) -> Result<Certname, NotACertname> {
     Certname::parse_host(text)
+}
+
+fn check(text: &str) -> Result<CheckBy, &'static str> {
+    let known = CheckBy::ALL.into_iter().find(|check| check.name() == text);
+    known.ok_or("expected \"status\" or \"tcp\"")
+}
+
+fn isolation(text: &str) -> Result<Isolation, &'static str> {
+    let known = Isolation::ALL.into_iter().find(|isolation| isolation.name() == text);
+    known.ok_or("expected \"door-ca\" or \"firewall\"")
 }
 
 impl Asked {
@@ -119,10 +143,18 @@ impl What {
         let (one, roster, now) = match self {
             Self::Show if as_json => return Ok(json(&get::<RosterView>(socket, "/v1/roster")?)),
             Self::Show => return Ok(table(&get(socket, "/v1/masters")?)),
-            Self::Admit { one, address, header_limit } => {
+            Self::Admit { one, address, header_limit, open, check, isolation, jrubies } => {
                 let One { certname, generation } = one.clone();
-                let (address, header_limit) = (address.clone(), *header_limit);
-                let body = Admit { certname, address, header_limit, generation };
+                let body = Admit {
+                    address: address.clone(),
+                    header_limit: *header_limit,
+                    kind: open.then_some(KindName::Open),
+                    check: *check,
+                    isolation: *isolation,
+                    jrubies: *jrubies,
+                    generation,
+                    ..Admit::of(certname)
+                };
                 (one, post(socket, "/v1/roster/admit", &body)?, "is admitted")
             }
             Self::Drain { one } => (one, post(socket, "/v1/roster/drain", &one.moved())?, "is draining"),
@@ -202,7 +234,7 @@ fn table(view: &MastersView) -> String {
 #[cfg(test)]
 mod tests {
     use stagedoor_config::admin::{Fit, MasterView};
-    use stagedoor_config::master::Standing;
+    use stagedoor_config::master::{Kind, Standing};
 
     use super::*;
 
@@ -211,6 +243,7 @@ mod tests {
         let master = |name: &str, standing, fit, why: Option<&str>| MasterView {
             certname: certname(name).unwrap(),
             address: format!("{name}:8140"),
+            kind: Kind::SEALED,
             standing,
             fit,
             why: why.map(str::to_owned),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use stagedoor_config::certname::Certname;
+use stagedoor_config::master::{Kind, Master};
 use stagedoor_config::roster::Roster;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -37,21 +38,25 @@ pub(crate) struct Pool {
 
 struct Inside {
     state: State,
-    members: Vec<Arc<Member>>,
+    members: Vec<(Arc<Member>, Tasks)>,
 }
 
 /// What belongs to one master while it is on the roster.
 pub(crate) struct Member {
     /// Its number in the pool.
     pub id: u32,
+    /// How it is protected; the member leaves when this changes.
+    pub kind: Kind,
     /// The most bytes of request head it reads.
     pub header_limit: usize,
     /// The way to it.
     pub peer: Arc<Peer>,
     /// Its series.
     pub metrics: Arc<MasterMetrics>,
-    tasks: Vec<AbortHandle>,
 }
+
+/// What asks how a master is and where it is, until it leaves.
+struct Tasks([AbortHandle; 2]);
 
 /// A request in a master's hands; given back when dropped.
 pub(crate) struct InHand {
@@ -68,16 +73,12 @@ impl Pool {
 
     /// Makes the pool hold what the roster says, and starts and ends what belongs to each master. `probe` starts
     /// asking a master that joined.
-    pub(crate) fn reconcile(
-        &self,
-        roster: &Roster,
-        probe: impl Fn(Arc<Peer>, u32, Arc<MasterMetrics>, &Handle) -> AbortHandle,
-    ) {
+    pub(crate) fn reconcile(&self, roster: &Roster, probe: impl Fn(Arc<Member>, &Handle) -> AbortHandle) {
         let mut inside = self.lock();
         let changes = inside.state.reconcile(&roster.masters, Instant::now());
-        let (left, stay) = std::mem::take(&mut inside.members)
+        let (left, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut inside.members)
             .into_iter()
-            .partition(|member| changes.left.contains(&member.id));
+            .partition(|(member, _)| changes.left.contains(&member.id));
         inside.members = stay;
         for (id, master) in changes.joined {
             let (known, addresses) = watch::channel(resolve::Addresses::from([]));
@@ -89,21 +90,14 @@ impl Pool {
                 continue;
             };
             let metrics = self.observe.master(&master.certname);
-            let tasks = vec![
-                self.beside.spawn(resolve::keep(master.address, known)).abort_handle(),
-                probe(Arc::clone(&peer), id, Arc::clone(&metrics), &self.beside),
-            ];
-            inside.members.push(Arc::new(Member {
-                id,
-                header_limit: master.header_limit,
-                peer,
-                metrics,
-                tasks,
-            }));
+            let Master { kind, header_limit, .. } = master;
+            let member = Arc::new(Member { id, kind, header_limit, peer, metrics });
+            let resolving = self.beside.spawn(resolve::keep(master.address, known)).abort_handle();
+            let tasks = Tasks([resolving, probe(Arc::clone(&member), &self.beside)]);
+            inside.members.push((member, tasks));
         }
         let stays = |name: &Certname| roster.masters.iter().any(|m| m.certname == *name);
-        let left: Vec<Arc<Member>> = left;
-        for member in left.iter().filter(|m| !stays(&m.peer.certname)) {
+        for (member, _) in left.iter().filter(|(member, _)| !stays(&member.peer.certname)) {
             self.observe.retire(&member.peer.certname);
         }
     }
@@ -113,7 +107,7 @@ impl Pool {
         let chance = fastrand::u64(..);
         let mut inside = self.lock();
         let id = inside.state.take(want, tried, Instant::now(), chance)?;
-        let member = inside.members.iter().find(|m| m.id == id).map(Arc::clone);
+        let member = inside.members.iter().find_map(|(m, _)| (m.id == id).then(|| Arc::clone(m)));
         if member.is_none() {
             inside.state.give_back(id);
         }
@@ -161,9 +155,9 @@ impl Drop for InHand {
     }
 }
 
-impl Drop for Member {
+impl Drop for Tasks {
     fn drop(&mut self) {
-        for task in &self.tasks {
+        for task in &self.0 {
             task.abort();
         }
     }

@@ -12,9 +12,9 @@ use http_body_util::BodyExt;
 
 use crate::body::{Kept, Upload};
 use crate::door::Door;
-use crate::link::{Peer, Terms, Unsent};
+use crate::link::{Terms, Unsent};
 use crate::observe::log::chain;
-use crate::observe::metrics::MasterMetrics;
+use crate::pool::Member;
 use crate::pool::health::Verdict;
 
 /// Puppet Server 6.14 and later; the same answer as `/master` there.
@@ -23,16 +23,17 @@ const SERVER: &str = "/status/v1/simple/server";
 const MASTER: &str = "/status/v1/simple/master";
 
 /// Asks one master again and again, until the task is ended because the master left.
-pub(crate) async fn keep_asking(door: Arc<Door>, peer: Arc<Peer>, id: u32, metrics: Arc<MasterMetrics>) {
+pub(crate) async fn keep_asking(door: Arc<Door>, member: Arc<Member>) {
+    let Member { id, peer, metrics, .. } = &*member;
     let mut path = SERVER;
     loop {
         let settings = Arc::clone(&door.snapshot.load().settings);
         let health = settings.health;
-        let asked = tokio::time::timeout(health.timeout, ask(&door, &peer, &mut path)).await;
+        let asked = tokio::time::timeout(health.timeout, ask(&door, &member, &mut path)).await;
         let outcome = asked.unwrap_or(Err(Ill::Late));
         if outcome.is_ok() { &metrics.probes_passed } else { &metrics.probes_failed }.inc();
         let why = outcome.err().map(|ill| chain(&ill));
-        match door.pool.probed(id, why.clone(), health.rise, health.fall) {
+        match door.pool.probed(*id, why.clone(), health.rise, health.fall) {
             Some(Verdict::Unfit) => {
                 tracing::warn!(master = %peer.certname, why, "master is unfit: it takes no requests while another is fit");
                 metrics.fit.set(0);
@@ -65,33 +66,33 @@ enum Ill {
     Status(StatusCode),
 }
 
-async fn ask(door: &Door, peer: &Arc<Peer>, path: &mut &'static str) -> Result<(), Ill> {
-    let status = question(door, peer, path).await?;
+async fn ask(door: &Door, member: &Member, path: &mut &'static str) -> Result<(), Ill> {
+    let status = question(door, member, path).await?;
     if status != StatusCode::NOT_FOUND {
         return if status == StatusCode::OK { Ok(()) } else { Err(Ill::Status(status)) };
     }
     *path = if *path == SERVER { MASTER } else { SERVER };
-    match question(door, peer, path).await? {
+    match question(door, member, path).await? {
         StatusCode::OK => Ok(()),
         status => Err(Ill::Status(status)),
     }
 }
 
-async fn question(door: &Door, peer: &Arc<Peer>, path: &'static str) -> Result<StatusCode, Ill> {
+async fn question(door: &Door, member: &Member, path: &'static str) -> Result<StatusCode, Ill> {
     let snapshot = door.snapshot.load_full();
     let terms = Terms {
-        tls: &snapshot.masters_tls,
+        tls: snapshot.tls_towards(member.kind),
         generation: snapshot.generation,
         lately: true,
         fresh: true,
         patience: snapshot.settings.health.timeout,
     };
-    let mut link = peer.connect_beside(terms).await.map_err(Ill::Unconnected)?;
+    let mut link = member.peer.connect_beside(terms).await.map_err(Ill::Unconnected)?;
     let nothing = Upload::new(Kept::empty(), None);
     let mut request = Request::new(nothing);
     *request.method_mut() = Method::GET;
     *request.uri_mut() = http::Uri::from_static(path);
-    let host = HeaderValue::from_str(peer.certname.as_str()).map_err(|_| Ill::Cut)?;
+    let host = HeaderValue::from_str(member.peer.certname.as_str()).map_err(|_| Ill::Cut)?;
     request.headers_mut().insert(header::HOST, host);
     let response = link.send(request).await.map_err(|unsent| match unsent {
         Unsent::Whole(_) | Unsent::Cut(_) => Ill::Cut,

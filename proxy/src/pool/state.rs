@@ -75,6 +75,7 @@ impl State {
             });
             if let Some(master) = same {
                 live.master.standing = master.standing;
+                live.master.jrubies = master.jrubies;
             } else {
                 changes.left.push(live.id);
             }
@@ -100,13 +101,15 @@ impl State {
         changes
     }
 
-    /// Picks a master that is not among `tried` and counts the request as in its hands.
+    /// Picks a sealed master that is not among `tried` and counts the request as in its hands.
     pub fn take(&mut self, want: Want, tried: &[u32], now: Instant, chance: u64) -> Option<u32> {
         let mut candidates = std::mem::take(&mut self.scratch);
         candidates.clear();
         candidates.extend(
             self.masters
                 .iter()
+                // An open master would take a request for one of its own clients', who states no identity.
+                .filter(|live| live.master.kind.is_sealed())
                 .filter(|live| live.master.standing == Standing::Admitted && !tried.contains(&live.id))
                 .map(|live| Candidate {
                     id: live.id,
@@ -163,7 +166,9 @@ impl State {
     /// Whether some master can take work by its own health, not by the rule that health never empties the pool.
     #[must_use]
     pub fn able(&self, now: Instant) -> bool {
-        self.masters.iter().any(|live| live.master.standing == Standing::Admitted && live.fit(now))
+        self.masters.iter().any(|live| {
+            live.master.kind.is_sealed() && live.master.standing == Standing::Admitted && live.fit(now)
+        })
     }
 }
 
@@ -181,7 +186,7 @@ impl Live {
 
 #[cfg(test)]
 mod tests {
-    use stagedoor_config::master::{JETTY_HEADER_LIMIT, Kind};
+    use stagedoor_config::master::{Check, JETTY_HEADER_LIMIT, Kind};
 
     use super::*;
 
@@ -189,9 +194,10 @@ mod tests {
         Master {
             certname: Certname::parse_host(name).expect("a host name"),
             address: format!("{name}:8140"),
-            kind: Kind::Sealed,
+            kind: Kind::SEALED,
             standing,
             header_limit: JETTY_HEADER_LIMIT,
+            jrubies: None,
         }
     }
 
@@ -218,6 +224,17 @@ mod tests {
         assert_eq!(state.take(Want::LeastBusy, &[], now, 0), None);
         state.give_back(id);
         assert_eq!(state.masters()[0].in_flight, 0);
+    }
+
+    #[test]
+    fn no_request_goes_to_an_open_master() {
+        let now = start();
+        let open = Kind::Open { check: Check::Status };
+        let mut state = pool(&[Master { kind: open, ..master("a", Standing::Admitted) }], now);
+        let _flip = state.probed(0, None, 2, 3);
+        assert_eq!(state.take(Want::LeastBusy, &[], now, 0), None);
+        assert_eq!(state.take(Want::Prefer(0), &[], now, 0), None);
+        assert!(!state.able(now), "no request would find a master");
     }
 
     #[test]

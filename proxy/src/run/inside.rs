@@ -11,6 +11,7 @@ use crate::door::Door;
 use crate::observe::log::chain;
 use crate::pool::health::Verdict;
 use crate::pool::state::Live;
+use crate::run::load;
 
 /// The door, as the admin doors know it.
 pub(crate) struct FromInside {
@@ -48,7 +49,11 @@ impl Inside for FromInside {
         if next == before {
             return Ok(next);
         }
-        let file = &self.door.snapshot.load_full().settings.roster;
+        let snapshot = self.door.snapshot.load_full();
+        if let Some(certname) = load::sealed_without_certificate(&next, &snapshot.settings) {
+            return Err(NotChanged::NoDoorCertificate { certname: certname.clone() });
+        }
+        let file = &snapshot.settings.roster;
         match read::replace(file, next.render().as_bytes(), 0o644) {
             // What is in the file and what is in force must not differ, whatever a power failure would do.
             Err(error) if error.in_place => tracing::error!("{}", chain(&error)),
@@ -63,6 +68,7 @@ fn view(live: &Live, _fit: bool) -> MasterView {
     MasterView {
         certname: live.master.certname.clone(),
         address: live.master.address.clone(),
+        kind: live.master.kind,
         standing: live.master.standing,
         fit: match live.health.verdict() {
             Verdict::Unknown => Fit::Unknown,

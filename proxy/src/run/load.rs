@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
+use stagedoor_config::certname::Certname;
+use stagedoor_config::master::Kind;
 use stagedoor_config::mistake::Mistake;
 use stagedoor_config::proxy::{KeyPair, PuppetCa, Settings};
 use stagedoor_config::read::{self, NotRead};
@@ -34,6 +36,15 @@ pub enum NotLoaded {
     /// Certificates that do not go together.
     #[error(transparent)]
     Tls(#[from] NoTls),
+    /// A master that nobody can be sent to.
+    #[error(
+        "{certname} is sealed by the door CA, and the settings name no certificate of it: expected [masters] with \
+         certificate, key, ca and crl; make them with `stagedoor door-ca`"
+    )]
+    NoDoorCertificate {
+        /// The first of them.
+        certname: Certname,
+    },
     /// The roster, every mistake in it.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Roster(Vec<Mistake>),
@@ -46,8 +57,8 @@ pub(crate) struct Parts {
     pub trust: Arc<Trust>,
     /// Shown to agents, in the order of the settings.
     pub certificates: Vec<Pair>,
-    /// Shown to sealed masters.
-    pub client: Pair,
+    /// Shown to masters that the door CA seals; none where there are no such masters.
+    pub client: Option<Pair>,
 }
 
 impl Parts {
@@ -59,7 +70,7 @@ impl Parts {
         let files = &settings.puppet_ca;
         let trust = trust(files, &read::bytes(&files.bundle)?, &read::bytes(&files.crl)?)?;
         let certificates = settings.certificates.iter().map(pair).collect::<Result<_, _>>()?;
-        let client = pair(&settings.master_client)?;
+        let client = settings.masters.as_ref().map(|papers| pair(&papers.pair)).transpose()?;
         Ok(Self { trust: Arc::new(trust), certificates, client })
     }
 
@@ -76,8 +87,12 @@ impl Parts {
         Ok(Snapshot {
             settings,
             agents: Agents::new(&self.certificates, Arc::clone(&self.trust))?,
-            masters_tls: tls::masters(&self.client, Arc::clone(&self.trust))?,
-            mom_tls: tls::mom(Arc::clone(&self.trust))?,
+            sealed_tls: self
+                .client
+                .as_ref()
+                .map(|client| tls::masters(client, Arc::clone(&self.trust)))
+                .transpose()?,
+            bare_tls: tls::showing_nothing(Arc::clone(&self.trust))?,
             trust: Arc::clone(&self.trust),
             roster,
             generation,
@@ -97,7 +112,7 @@ impl Parts {
                 end(self.certificates.iter().find(|pair| !rsa(pair))),
                 "the ECDSA certificate shown to agents",
             ),
-            (Expiry::MasterClient, end(Some(&self.client)), "the certificate shown to masters"),
+            (Expiry::MasterClient, end(self.client.as_ref()), "the certificate shown to masters"),
         ];
         let now = UnixTime::now();
         for (which, at, what) in ends {
@@ -128,6 +143,17 @@ fn pair(files: &KeyPair) -> Result<Pair, NotLoaded> {
         tracing::warn!("{exposed}");
     }
     Ok(Pair::from_pem(files, &read::bytes(&files.certificate)?, &read::bytes(&files.key)?)?)
+}
+
+/// The first master that is sealed by the door CA while the settings name no certificate of it.
+pub(crate) fn sealed_without_certificate<'r>(
+    roster: &'r Roster,
+    settings: &Settings,
+) -> Option<&'r Certname> {
+    if settings.masters.is_some() {
+        return None;
+    }
+    roster.masters.iter().find(|master| master.kind == Kind::SEALED).map(|master| &master.certname)
 }
 
 /// The roster. A file that is not there yet is an empty one: a door starts before anybody is admitted.

@@ -126,6 +126,9 @@ pub fn start(settings: Settings) -> Result<Running, NotStarted> {
     fits_file_limit(&settings)?;
     let parts = Parts::read(&settings)?;
     let roster = Arc::new(load::roster(&settings.roster)?);
+    if let Some(certname) = load::sealed_without_certificate(&roster, &settings) {
+        return Err(NotLoaded::NoDoorCertificate { certname: certname.clone() }.into());
+    }
     let snapshot = parts.snapshot(Arc::clone(&settings), Arc::clone(&roster), 0)?;
     let files = Files::open(&settings, parts.clone()).map_err(NotLoaded::from)?;
     let listeners =

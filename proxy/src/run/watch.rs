@@ -58,8 +58,9 @@ impl Files {
         for (at, files) in settings.certificates.iter().enumerate() {
             groups.push(Group::pair(What::Certificate(at, files.clone()), files)?);
         }
-        let client = &settings.master_client;
-        groups.push(Group::pair(What::Client(client.clone()), client)?);
+        if let Some(papers) = &settings.masters {
+            groups.push(Group::pair(What::Client(papers.pair.clone()), &papers.pair)?);
+        }
         Ok(Self { parts, groups })
     }
 
@@ -151,7 +152,7 @@ impl What {
                     *place = Pair::from_pem(files, first, second)?;
                 }
             }
-            Self::Client(files) => parts.client = Pair::from_pem(files, first, second)?,
+            Self::Client(files) => parts.client = Some(Pair::from_pem(files, first, second)?),
         }
         Ok(parts)
     }

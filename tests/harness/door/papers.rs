@@ -47,6 +47,7 @@ impl Papers {
         ca.write(folder.path());
         shown.write(folder.path(), "door");
         door_ca.door("door1.example.com").write(folder.path(), "door-client");
+        door_ca.write(folder.path());
         let host = own_address();
         let line = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         Self {
@@ -74,7 +75,7 @@ impl Papers {
     }
 
     /// A file in the folder: `proxy.toml`, `roster.toml`, `ca_crt.pem`, `ca_crl.pem`, `door.pem`, `door.key`,
-    /// `door-client.pem`, `door-client.key`, `access.log`, `admin.sock`.
+    /// `door-client.pem`, `door-client.key`, `door-ca.pem`, `door-ca-crl.pem`, `access.log`, `admin.sock`.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder().join(name)
@@ -92,9 +93,10 @@ impl Papers {
         roster.masters.push(OnRoster {
             certname: Certname::parse_host(name).expect("a host name"),
             address: address.to_string(),
-            kind: Kind::Sealed,
+            kind: Kind::SEALED,
             standing: Standing::Admitted,
             header_limit: JETTY_HEADER_LIMIT,
+            jrubies: None,
         });
     }
 
@@ -130,7 +132,7 @@ impl Papers {
              [[certificate]]\ncertificate = {door}\nkey = {door_key}\n\n\
              [puppet_ca]\nbundle = {bundle}\ncrl = {crl}\n\n\
              [mom]\ncertname = \"{mom_name}\"\naddress = \"{mom}\"\n\n\
-             [masters]\ncertificate = {client}\nkey = {client_key}\n\n\
+             [masters]\ncertificate = {client}\nkey = {client_key}\nca = {door_ca}\ncrl = {door_ca_crl}\n\n\
              [roster]\nfile = {roster}\n\n\
              [admin]\nhttp = \"{admin}\"\nunix = {socket}\n\n\
              [access_log]\nfile = {access}\n\n\
@@ -145,6 +147,8 @@ impl Papers {
             mom = self.mom,
             client = file("door-client.pem"),
             client_key = file("door-client.key"),
+            door_ca = file("door-ca.pem"),
+            door_ca_crl = file("door-ca-crl.pem"),
             roster = file("roster.toml"),
             admin = self.admin_http,
             socket = file("admin.sock"),
