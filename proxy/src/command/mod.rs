@@ -7,6 +7,7 @@
 //! | `check` | `stagedoor check`: everything that start would stumble over, told before |
 //! | `signed` | `check --signed`: which agents the door would turn away |
 //! | `roster` | `stagedoor roster`: the roster, asked of the running door |
+//! | `door_ca` | `stagedoor door-ca`: the private CA that opens sealed masters |
 //! | `ask` | one request to `admin.unix` |
 //!
 //! Exit codes: 0 done, 1 failed, 64 bad usage or settings. What was asked for goes to the standard output, mistakes
@@ -14,6 +15,7 @@
 
 mod ask;
 mod check;
+mod door_ca;
 mod roster;
 mod settings;
 mod signed;
@@ -55,6 +57,8 @@ enum Command {
     Check(check::Check),
     /// Show or change the compile masters that the running door admits.
     Roster(roster::Asked),
+    /// Make and keep the private CA whose certificates alone open sealed masters.
+    DoorCa(door_ca::Asked),
 }
 
 /// Why a command did not do what was asked.
@@ -89,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Run { config, log } => run(&config, &log),
         Command::Check(check) => check.run(),
         Command::Roster(asked) => asked.run(),
+        Command::DoorCa(asked) => asked.run(),
     };
     let (code, words) = match done {
         Ok(()) => (DONE, None),
@@ -148,6 +153,12 @@ mod tests {
             "stagedoor roster drain compile1.example.com --socket /run/x.sock",
             "stagedoor roster undrain compile1.example.com",
             "stagedoor roster retire compile1.example.com --force --config /x",
+            "stagedoor door-ca init --folder /root/door-ca",
+            "stagedoor door-ca issue door1.example.com --folder /root/door-ca --out /root",
+            "stagedoor door-ca revoke door1.example.com",
+            "stagedoor door-ca renew",
+            "stagedoor door-ca --folder /root/door-ca renew --finish --force",
+            "stagedoor door-ca show --json",
         ] {
             let parsed = Line::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {parsed:?}");
