@@ -33,10 +33,12 @@ pub mod headers;
 pub mod hello;
 pub mod identity;
 pub mod observe;
+pub mod proxy_protocol;
 pub mod retry;
 pub mod route;
 pub mod run;
 pub mod tls;
+pub mod way;
 
 mod accept;
 mod attempt;

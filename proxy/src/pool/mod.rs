@@ -20,6 +20,7 @@ use health::Verdict;
 use pick::Want;
 use state::{Live, State};
 
+pub mod affinity;
 pub mod health;
 pub mod pick;
 pub(crate) mod probe;

@@ -3,7 +3,8 @@
 //! Least busy among those that may take it: the fewest requests in flight, ties broken by the chance handed in so
 //! that idle masters share the trickle. Two kinds of requests ask for a certain master: static file content goes
 //! where the run's catalog was compiled, because that master has the code; a file bucket's backup goes by its
-//! checksum, so that every door looks for it at the same place.
+//! checksum, so that every door looks for it at the same place. A connection that is passed goes where its address went
+//! before, while that master has no more than its share.
 #![deny(clippy::disallowed_methods)]
 
 /// What a request asks of the choice.
@@ -15,6 +16,9 @@ pub enum Want {
     Prefer(u32),
     /// By rendezvous on this hash: the same order of masters for the same hash, whoever asks.
     Rendezvous(u64),
+    /// The master of this number while it is there, fit, and has at most a quarter more than the mean and one; else
+    /// the least busy.
+    Stay(u32),
 }
 
 /// One master as the choice sees it.
@@ -42,6 +46,14 @@ pub fn pick(candidates: &[Candidate], want: Want, chance: u64) -> Option<u32> {
         Want::Prefer(id) => able()
             .find(|c| c.id == id)
             .map_or_else(|| pick(candidates, Want::LeastBusy, chance), |c| Some(c.id)),
+        Want::Stay(id) => {
+            let (sum, count) =
+                able().fold((0, 0), |(sum, count), c| (sum + u64::from(c.in_flight), count + 1));
+            // in_flight <= 1.25 * sum / count + 1, without a fraction.
+            able()
+                .find(|c| c.id == id && 4 * count * u64::from(c.in_flight) <= 5 * sum + 4 * count)
+                .map_or_else(|| pick(candidates, Want::LeastBusy, chance), |c| Some(c.id))
+        }
         Want::Rendezvous(key) => able().max_by_key(|c| mix(c.name ^ key)).map(|c| c.id),
         Want::LeastBusy => able().min_by_key(|c| (c.in_flight, mix(c.name ^ chance))).map(|c| c.id),
     }
@@ -50,7 +62,17 @@ pub fn pick(candidates: &[Candidate], want: Want, chance: u64) -> Option<u32> {
 /// FNV-1a over a name or a checksum: written out because it must be the same in every door and every release.
 #[must_use]
 pub fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    fnv(text.as_bytes())
+}
+
+/// The same over bytes that differ in few places, such as addresses, and spread over all 64 bits.
+#[must_use]
+pub fn hash_of(bytes: &[u8]) -> u64 {
+    mix(fnv(bytes))
+}
+
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The finaliser of SplitMix64: spreads nearby values over all 64 bits.
@@ -93,6 +115,22 @@ mod tests {
     }
 
     #[test]
+    fn an_address_stays_with_its_master_until_that_has_more_than_its_share() {
+        let at = |busy| [master(0, busy, true), master(1, 4, true), master(2, 4, true)];
+        // Seven of fifteen: five is the mean, and 5 * 1.25 + 1 is more than seven.
+        assert_eq!(pick(&at(7), Want::Stay(0), 1), Some(0));
+        // Nine of seventeen: 17 / 3 * 1.25 + 1 is less than nine.
+        assert_ne!(pick(&at(9), Want::Stay(0), 1), Some(0));
+        assert_eq!(
+            pick(&[master(0, 1, true), master(1, 0, true)], Want::Stay(0), 1),
+            Some(0),
+            "one more is no crowd"
+        );
+        assert_eq!(pick(&[master(0, 0, false), master(1, 3, true)], Want::Stay(0), 1), Some(1));
+        assert_eq!(pick(&at(0), Want::Stay(9), 1), Some(0));
+    }
+
+    #[test]
     fn idle_masters_share_the_trickle() {
         let pool = [master(0, 0, true), master(1, 0, true), master(2, 0, true)];
         let mut asked = [0_u32; 3];
@@ -119,7 +157,7 @@ mod tests {
         fn an_unfit_master_is_never_asked_while_a_fit_one_is_there(
             fits in proptest::collection::vec(any::<bool>(), 1..8),
             chance: u64,
-            want in prop_oneof![Just(Want::LeastBusy), (0_u32..8).prop_map(Want::Prefer), any::<u64>().prop_map(Want::Rendezvous)],
+            want in prop_oneof![Just(Want::LeastBusy), (0_u32..8).prop_map(Want::Prefer), (0_u32..8).prop_map(Want::Stay), any::<u64>().prop_map(Want::Rendezvous)],
         ) {
             let pool: Vec<_> = (0_u32..).zip(&fits).map(|(id, fit)| master(id, id % 3, *fit)).collect();
             let asked = pick(&pool, want, chance).expect("the pool is not empty");
