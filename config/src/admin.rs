@@ -8,10 +8,14 @@
 //! | `POST /v1/roster/admit` | [`Admit`] | [`RosterView`] |
 //! | `POST /v1/roster/drain`, `/undrain` | [`Move`] | [`RosterView`] |
 //! | `POST /v1/roster/retire` | [`Retire`] | [`RosterView`] |
+//! | `GET /v1/masters/NAME/status?level=LEVEL` | | the master's own, 200 or 503 |
+//! | `POST /v1/flush` | [`flush::Flush`] | [`flush::Flushed`], 200, or 502 where a master failed |
 //!
 //! Anything refused is a [`Refusal`]. Answers may gain fields, so readers ignore those they do not know; requests
 //! with an unknown field are refused, since a mistyped `generation` would otherwise be a change without its guard.
 #![deny(clippy::disallowed_methods)]
+
+pub mod flush;
 
 use std::num::NonZero;
 

@@ -5,6 +5,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`certname`] | the name in a certificate, checked once |
+//! | [`environment`] | the name of an environment, checked once |
 //! | [`class`] | the classes of requests: words shared by settings, wire and code |
 //! | [`master`] | a compile master as it stands on the roster |
 //! | [`roster`] | the admitted compile masters under a generation number, and what may be done to them |
@@ -22,6 +23,7 @@ pub mod admin;
 pub mod certname;
 pub mod class;
 mod document;
+pub mod environment;
 pub mod master;
 pub mod mistake;
 pub mod nearest;

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::body::Held;
 use crate::certificates::Certificates;
+use crate::identity::Identity;
 use crate::link::Peer;
 use crate::observe::Observe;
 use crate::places::Places;
@@ -38,6 +39,8 @@ pub(crate) struct Snapshot {
     /// How everybody else is judged: the Master of Masters, masters behind a firewall, open ones. They are shown
     /// nothing.
     pub bare_tls: Arc<ClientConfig>,
+    /// Whom the door states itself to be where it asks a master for itself; none where its certificate names nobody.
+    pub own: Option<Arc<Identity>>,
     /// Who is admitted.
     pub roster: Arc<Roster>,
     /// Counts changes of trust and TLS: an agent judged and a link opened under another number are judged anew.
@@ -184,6 +187,7 @@ impl Snapshot {
             agents: self.agents.clone(),
             sealed_tls: self.sealed_tls.clone(),
             bare_tls: Arc::clone(&self.bare_tls),
+            own: self.own.clone(),
             roster: Arc::clone(&self.roster),
             generation: self.generation,
         }

@@ -151,6 +151,14 @@ pub fn request(head: &mut request::Parts, stated: Stated<'_>, peer: &HeaderValue
     drop_where(headers, |name| {
         belongs_to_the_connection(name) || is_of(name, &IDENTITY) || is_of(name, &ORIGIN)
     });
+    state(headers, stated);
+    headers.insert(X_FORWARDED_FOR, peer.clone());
+    headers.insert(X_REQUEST_ID, id);
+    forged
+}
+
+/// States who asks, in headers that hold no such statement yet.
+pub fn state(headers: &mut HeaderMap, stated: Stated<'_>) {
     let verify = match stated {
         Stated::Verified { dn, cert } => {
             headers.insert(X_CLIENT_DN, dn.clone());
@@ -160,9 +168,6 @@ pub fn request(head: &mut request::Parts, stated: Stated<'_>, peer: &HeaderValue
         Stated::Nobody => const { HeaderValue::from_static("NONE") },
     };
     headers.insert(X_CLIENT_VERIFY, verify);
-    headers.insert(X_FORWARDED_FOR, peer.clone());
-    headers.insert(X_REQUEST_ID, id);
-    forged
 }
 
 /// Makes a server's head fit to be sent to a client.

@@ -16,6 +16,7 @@
 use http::uri::Uri;
 use http::{HeaderMap, Method, Version, header};
 use stagedoor_config::class::Class;
+use stagedoor_config::environment::is_legal as is_environment;
 
 use crate::answer::{Forbidden, METHODS, Refusal};
 use crate::headers;
@@ -365,12 +366,6 @@ fn hex(digit: Option<u8>) -> Option<u8> {
 fn is_certname(key: &str) -> bool {
     key.len() <= 3 * 255
         && decode(key).iter().all(|b| matches!(b, b' '..=b'~') && !matches!(b, b'%' | b'?' | b'#'))
-}
-
-/// A name that Puppet allows for an environment. Puppet states no greatest length; branch names become
-/// environments, and no file system that holds one goes beyond 255.
-fn is_environment(name: &str) -> bool {
-    matches!(name.len(), 1..=255) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// The first `environment` of a query. No client encodes the letters of a legal name, so an encoded one is nobody's

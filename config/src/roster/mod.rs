@@ -258,7 +258,11 @@ impl Roster {
         Ok(next)
     }
 
-    fn known(&self, certname: &Certname) -> Result<&Master, RosterRefusal> {
+    /// The master of this name, or who may have been meant.
+    ///
+    /// # Errors
+    /// [`RosterRefusal::Unknown`].
+    pub fn known(&self, certname: &Certname) -> Result<&Master, RosterRefusal> {
         self.master(certname).ok_or_else(|| {
             let near = nearest(certname.as_str(), self.masters.iter().map(|master| master.certname.as_str()));
             let near = self.masters.iter().find(|master| Some(master.certname.as_str()) == near);

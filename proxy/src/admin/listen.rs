@@ -42,7 +42,7 @@ impl Limits {
         // Longer than Prometheus's usual minute between scrapes.
         head: Duration::from_secs(75),
         life: Duration::from_secs(15 * 60),
-        // Longer than any answer may take.
+        // Longer than the door takes for any answer of its own; a flush goes on without its connection.
         grace: Duration::from_secs(15),
     };
 }

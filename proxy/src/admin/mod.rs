@@ -11,17 +11,21 @@
 //! | `GET /metrics` | OpenMetrics |
 //! | `GET /v1/roster` | the roster in force |
 //! | `GET /v1/masters` | each master as the door sees it |
+//! | `GET /v1/masters/NAME/status` | what one master says of itself |
 //! | `POST /v1/roster/{admit,drain,undrain,retire}` | the roster after the change, on `admin.unix` alone |
+//! | `POST /v1/flush` | what became of each master's environment cache, on `admin.unix` alone |
 //!
 //! It runs beside the threads that serve agents, never on them, and knows the running door by [`Inside`] alone.
 
 mod host;
 mod listen;
+mod masters;
 mod read;
 mod write;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,8 +35,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Json, Router};
+use serde::Deserialize;
+use stagedoor_config::admin::flush::Flushed;
 use stagedoor_config::admin::{MastersView, Refusal};
 use stagedoor_config::certname::Certname;
+use stagedoor_config::environment::Environment;
+use stagedoor_config::master::Master;
 use stagedoor_config::proxy::Admin;
 use stagedoor_config::read::NotReplaced;
 use stagedoor_config::roster::{Roster, RosterRefusal};
@@ -46,6 +54,7 @@ use listen::Limits;
 pub use listen::NotOpened;
 
 use crate::observe::Observe;
+pub use crate::pool::relay::{NoStatus, Status};
 
 /// A change of the roster is a certname and a few words.
 const BODY: usize = 64 * 1024;
@@ -53,6 +62,7 @@ const BODY: usize = 64 * 1024;
 const AT_ONCE: usize = 16;
 /// For one answer, the reading of its body included.
 const ANSWER: Duration = Duration::from_secs(10);
+const AGAIN: &str = "a change that was asked for may still happen: look at /v1/roster before asking again";
 
 /// What the admin doors ask of the running door.
 pub trait Inside: Send + Sync + 'static {
@@ -68,11 +78,33 @@ pub trait Inside: Send + Sync + 'static {
     /// Each master of the roster in force as the door sees it, in the roster's order.
     fn masters(&self) -> MastersView;
 
+    /// What this master says of itself.
+    fn status(&self, master: &Master, level: Level) -> Later<Result<Status, NoStatus>>;
+
+    /// Has every master of the roster in force forget these environments; none named means every one.
+    fn flush(&self, environments: Vec<Environment>) -> Later<Flushed>;
+
     /// Puts what `change` makes of the roster into the file and into force, one change at a time. May block.
     ///
     /// # Errors
     /// `change` refused, or the file could not be written; the roster in force is the one before.
     fn change(&self, change: &Change) -> Result<Arc<Roster>, NotChanged>;
+}
+
+/// An answer that a master is waited for.
+pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// How much a master is asked to say of itself, in Puppet's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The states alone.
+    Critical,
+    /// What is cheap to know.
+    Info,
+    /// What it measures as well.
+    #[default]
+    Debug,
 }
 
 /// A change: the roster after it, from the roster before it.
@@ -144,16 +176,20 @@ async fn serve_within(
         settings.unix.as_deref().map(|path| listen::unix(path).map(|l| (l, path.to_owned()))).transpose()?;
 
     let tasks = TaskTracker::new();
-    let door = Door { inside, observe, changing: Arc::new(Semaphore::new(1)) };
+    let door = Door { inside, observe, changing: Arc::new(Semaphore::new(1)), turns: masters::Turns::new() };
     let mut open = Open { http: None, unix: None, tasks: tasks.clone() };
     if let Some((listener, bound)) = http {
-        let router = bounded(read::routes().merge(write::elsewhere()).with_state(door.clone()))
+        let router = bounded(read::routes().merge(write::elsewhere()))
+            .merge(patient(masters::routes()))
+            .with_state(door.clone())
             .layer(from_fn_with_state(bound, only_for_this_door));
         listen::open(listener, router, limits, shutdown.clone(), &tasks);
         open.http = Some(bound);
     }
     if let Some((listener, path)) = unix {
-        let router = bounded(read::routes().merge(write::routes()).with_state(door));
+        let router = bounded(read::routes().merge(write::routes()))
+            .merge(patient(masters::routes().merge(masters::changing())))
+            .with_state(door);
         listen::open(listener, router, limits, shutdown, &tasks);
         open.unix = Some(path);
     }
@@ -169,12 +205,14 @@ struct Door {
     /// Held by a change until it is done, even when its asker has been told to wait no longer: a disk that hangs
     /// costs one thread, not one for each time somebody asks.
     changing: Arc<Semaphore>,
+    turns: masters::Turns,
 }
 
-fn bounded(router: Router) -> Router {
+/// What the door answers by itself.
+fn bounded(router: Router<Door>) -> Router<Door> {
     router.layer(DefaultBodyLimit::max(BODY)).layer(
         ServiceBuilder::new()
-            .layer(HandleErrorLayer::new(async |error: BoxError| too_much(&*error)))
+            .layer(HandleErrorLayer::new(async |error: BoxError| too_much(&*error, ANSWER, AGAIN)))
             .load_shed()
             // One bound for the whole door: the plain layer would give each route a bound of its own.
             .layer(GlobalConcurrencyLimitLayer::new(AT_ONCE))
@@ -182,10 +220,24 @@ fn bounded(router: Router) -> Router {
     )
 }
 
-fn too_much(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Response {
+/// What waits for masters. As many may wait as there are connections.
+fn patient(router: Router<Door>) -> Router<Door> {
+    router.layer(DefaultBodyLimit::max(BODY)).layer(
+        ServiceBuilder::new()
+            .layer(HandleErrorLayer::new(async |error: BoxError| {
+                too_much(&*error, masters::ANSWER, masters::AGAIN)
+            }))
+            .timeout(masters::ANSWER),
+    )
+}
+
+fn too_much(
+    error: &(dyn std::error::Error + Send + Sync + 'static),
+    within: Duration,
+    again: &str,
+) -> Response {
     let mut answer = if error.is::<tower::timeout::error::Elapsed>() {
-        let hint = "a change that was asked for may still happen: look at /v1/roster before asking again";
-        refusal(StatusCode::SERVICE_UNAVAILABLE, format!("no answer within {} s", ANSWER.as_secs()), hint)
+        refusal(StatusCode::SERVICE_UNAVAILABLE, format!("no answer within {} s", within.as_secs()), again)
     } else {
         let hint = "ask again in a second";
         refusal(

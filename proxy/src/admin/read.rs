@@ -40,12 +40,16 @@ async fn masters(State(door): State<Door>) -> Json<MastersView> {
     Json(door.inside.masters())
 }
 
-async fn method(request: Request) -> Response {
+pub(super) async fn method(request: Request) -> Response {
     let error = format!("{} takes no {}", request.uri().path(), request.method());
     refusal(StatusCode::METHOD_NOT_ALLOWED, error, "Allow says what it takes")
 }
 
 async fn unknown(request: Request) -> Response {
     let error = format!("nothing is at {}", request.uri().path());
-    refusal(StatusCode::NOT_FOUND, error, "there are /live, /ready, /metrics, /v1/roster, /v1/masters")
+    refusal(
+        StatusCode::NOT_FOUND,
+        error,
+        "there are /live, /ready, /metrics, /v1/roster, /v1/masters, /v1/masters/NAME/status",
+    )
 }

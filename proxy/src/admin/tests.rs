@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use serde_json::{Value, json};
 use stagedoor_config::admin::MastersView;
+use stagedoor_config::admin::flush::{FlushedMaster, Outcome};
 use stagedoor_config::certname::Certname;
 use stagedoor_config::master::{JETTY_HEADER_LIMIT, Kind, Master, Standing};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -17,13 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running door's inside, on paper.
 #[derive(Default)]
-struct Paper {
+pub(super) struct Paper {
     roster: Mutex<Arc<Roster>>,
     why: Mutex<Vec<String>>,
     unwritable: AtomicBool,
     slow: tokio::sync::Mutex<()>,
     asked: AtomicUsize,
     changes: AtomicUsize,
+    /// What was to be flushed, each time.
+    pub(super) flushes: Mutex<Vec<Vec<Environment>>>,
 }
 
 impl Inside for Paper {
@@ -41,6 +44,29 @@ impl Inside for Paper {
         MastersView { generation: self.roster().generation, masters: Vec::new() }
     }
 
+    fn status(&self, master: &Master, level: Level) -> Later<Result<Status, NoStatus>> {
+        let late = master.certname.as_str().starts_with("late");
+        let body = json!({ "of": master.certname, "level": format!("{level:?}") }).to_string();
+        Box::pin(async move {
+            if late {
+                return Err(NoStatus::Late);
+            }
+            let content_type = HeaderValue::from_static("application/json;charset=utf-8");
+            Ok(Status { status: StatusCode::SERVICE_UNAVAILABLE, content_type, body: body.into() })
+        })
+    }
+
+    fn flush(&self, environments: Vec<Environment>) -> Later<Flushed> {
+        self.flushes.lock().unwrap().push(environments);
+        let became = |master: &Master| {
+            let failed = master.certname.as_str().starts_with("late");
+            let outcome = if failed { Outcome::Failed } else { Outcome::Flushed };
+            FlushedMaster { certname: master.certname.clone(), outcome, status: None, why: None }
+        };
+        let masters = self.roster().masters.iter().map(became).collect();
+        Box::pin(async move { Flushed { masters } })
+    }
+
     fn change(&self, change: &Change) -> Result<Arc<Roster>, NotChanged> {
         self.changes.fetch_add(1, SeqCst);
         let _held = self.slow.blocking_lock();
@@ -56,15 +82,15 @@ impl Inside for Paper {
     }
 }
 
-struct Doors {
-    inside: Arc<Paper>,
+pub(super) struct Doors {
+    pub(super) inside: Arc<Paper>,
     observe: Arc<Observe>,
     open: Open,
     shutdown: CancellationToken,
     folder: tempfile::TempDir,
 }
 
-async fn doors() -> Doors {
+pub(super) async fn doors() -> Doors {
     doors_within(Limits::ADMIN).await
 }
 
@@ -80,7 +106,7 @@ async fn doors_within(limits: Limits) -> Doors {
 }
 
 impl Doors {
-    async fn http(&self) -> TcpStream {
+    pub(super) async fn http(&self) -> TcpStream {
         TcpStream::connect(self.open.http.unwrap()).await.unwrap()
     }
 
@@ -93,11 +119,11 @@ impl Doors {
         stream
     }
 
-    async fn unix(&self) -> UnixStream {
+    pub(super) async fn unix(&self) -> UnixStream {
         UnixStream::connect(self.open.unix.as_ref().unwrap()).await.unwrap()
     }
 
-    async fn change(&self, what: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn change(&self, what: &str, body: Value) -> (u16, Value) {
         let answer =
             ask(self.unix().await, "POST", &format!("/v1/roster/{what}"), "stagedoor", Some(&body)).await;
         (answer.status, answer.json())
@@ -105,14 +131,14 @@ impl Doors {
 }
 
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) head: String,
     body: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 }
@@ -126,7 +152,7 @@ async fn raw(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &str) -> Ans
     Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
-async fn ask(
+pub(super) async fn ask(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     method: &str,
     path: &str,
@@ -141,7 +167,7 @@ async fn ask(
     raw(stream, &format!("{text}\r\n{body}")).await
 }
 
-fn admission(certname: &str) -> Value {
+pub(super) fn admission(certname: &str) -> Value {
     json!({ "certname": certname, "address": format!("{certname}:8140") })
 }
 

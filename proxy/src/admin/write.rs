@@ -30,13 +30,14 @@ pub(super) fn routes() -> Router<Door> {
 
 /// The same paths on the door that changes nothing: a refusal that says where to go, whatever the body is.
 pub(super) fn elsewhere() -> Router<Door> {
-    ["admit", "drain", "undrain", "retire"]
+    let changes = ["roster/admit", "roster/drain", "roster/undrain", "roster/retire", "flush"];
+    changes
         .iter()
-        .fold(Router::new(), |routes, change| routes.route(&format!("/v1/roster/{change}"), post(not_here)))
+        .fold(Router::new(), |routes, change| routes.route(&format!("/v1/{change}"), post(not_here)))
 }
 
 async fn not_here() -> Response {
-    let hint = "ask through admin.unix, as `stagedoor roster` does";
+    let hint = "ask through admin.unix, as `stagedoor` does";
     refusal(StatusCode::FORBIDDEN, "this admin door is read-only", hint)
 }
 

@@ -16,8 +16,10 @@ use serde::de::DeserializeOwned;
 use stagedoor_config::admin::Refusal;
 use tokio::net::UnixStream;
 
-/// Longer than the door itself takes for any answer.
+/// Longer than the door takes for any answer of its own.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than it takes for an answer that masters are waited for.
+const FOR_MASTERS: Duration = Duration::from_secs(130);
 /// A roster of a thousand masters has some 300 kB.
 const LARGEST: usize = 4 << 20;
 
@@ -31,8 +33,8 @@ pub(super) enum NoAnswer {
     #[error("{}: expected a socket that this user may write to: become a member of its group, or use sudo", .0.display())]
     Denied(PathBuf, #[source] io::Error),
     /// It listens and does not answer.
-    #[error("{}: expected an answer within {} s: see the door's log", .0.display(), PATIENCE.as_secs())]
-    Late(PathBuf),
+    #[error("{}: expected an answer within {} s: see the door's log", .0.display(), .1.as_secs())]
+    Late(PathBuf, Duration),
     /// What listens is no door.
     #[error("{}: expected the answer of a door: does another program listen there, or another version?", .0.display())]
     Strange(PathBuf, #[source] anyhow::Error),
@@ -51,6 +53,42 @@ pub(super) fn ask<T: DeserializeOwned>(
     path: &str,
     body: Option<&impl Serialize>,
 ) -> Result<T, NoAnswer> {
+    let (status, body) = answer(socket, method, path, body, PATIENCE)?;
+    if status.is_success() { read(socket, &body) } else { Err(refused(socket, status, &body)) }
+}
+
+/// Has the door ask masters. Where one fails, the answer is a `T` all the same: it tells which.
+///
+/// # Errors
+/// Says why there is no such answer; a refusal is the door's own words.
+pub(super) fn ask_masters<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    body: &impl Serialize,
+) -> Result<T, NoAnswer> {
+    let (status, body) = answer(socket, Method::POST, path, Some(body), FOR_MASTERS)?;
+    let told = status.is_success() || status == StatusCode::BAD_GATEWAY;
+    if told { read(socket, &body) } else { Err(refused(socket, status, &body)) }
+}
+
+fn read<T: DeserializeOwned>(socket: &Path, body: &[u8]) -> Result<T, NoAnswer> {
+    serde_json::from_slice(body).map_err(|error| NoAnswer::Strange(socket.to_owned(), error.into()))
+}
+
+fn refused(socket: &Path, status: StatusCode, body: &[u8]) -> NoAnswer {
+    match serde_json::from_slice(body) {
+        Ok(refusal) => NoAnswer::Refused(refusal),
+        Err(_) => NoAnswer::Strange(socket.to_owned(), anyhow::anyhow!("status {status}")),
+    }
+}
+
+fn answer(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Option<&impl Serialize>,
+    patience: Duration,
+) -> Result<(StatusCode, Bytes), NoAnswer> {
     let strange = |error: anyhow::Error| NoAnswer::Strange(socket.to_owned(), error);
     let body = match body {
         Some(body) => Bytes::from(serde_json::to_vec(body).map_err(|error| strange(error.into()))?),
@@ -67,19 +105,12 @@ pub(super) fn ask<T: DeserializeOwned>(
         .enable_all()
         .build()
         .map_err(|error| strange(error.into()))?;
-    let (status, body) = runtime.block_on(async {
-        match tokio::time::timeout(PATIENCE, exchange(socket, request)).await {
+    runtime.block_on(async {
+        match tokio::time::timeout(patience, exchange(socket, request)).await {
             Ok(answer) => answer,
-            Err(_) => Err(NoAnswer::Late(socket.to_owned())),
+            Err(_) => Err(NoAnswer::Late(socket.to_owned(), patience)),
         }
-    })?;
-    if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|error| strange(error.into()));
-    }
-    match serde_json::from_slice(&body) {
-        Ok(refusal) => Err(NoAnswer::Refused(refusal)),
-        Err(_) => Err(strange(anyhow::anyhow!("status {status}"))),
-    }
+    })
 }
 
 async fn exchange(socket: &Path, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), NoAnswer> {

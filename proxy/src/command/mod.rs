@@ -8,17 +8,25 @@
 //! | `signed` | `check --signed`: which agents the door would turn away |
 //! | `roster` | `stagedoor roster`: the roster, asked of the running door |
 //! | `door_ca` | `stagedoor door-ca`: the private CA that opens sealed masters |
+//! | `masters` | `stagedoor masters`: how each master does |
+//! | `flush` | `stagedoor flush`: every master forgets its environments |
+//! | `table` | a table for people |
+//! | `at` | which door is asked: the options that such commands share |
 //! | `ask` | one request to `admin.unix` |
 //!
 //! Exit codes: 0 done, 1 failed, 64 bad usage or settings. What was asked for goes to the standard output, mistakes
 //! and errors to the standard error, each once with its causes.
 
 mod ask;
+mod at;
 mod check;
 mod door_ca;
+mod flush;
+mod masters;
 mod roster;
 mod settings;
 mod signed;
+mod table;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -59,6 +67,10 @@ enum Command {
     Roster(roster::Asked),
     /// Make and keep the private CA whose certificates alone open sealed masters.
     DoorCa(door_ca::Asked),
+    /// Show every compile master as the running door sees it.
+    Masters(masters::Asked),
+    /// Have every compile master forget its environments, after a deployment.
+    Flush(flush::Asked),
 }
 
 /// Why a command did not do what was asked.
@@ -94,6 +106,8 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Roster(asked) => asked.run(),
         Command::DoorCa(asked) => asked.run(),
+        Command::Masters(asked) => asked.run(),
+        Command::Flush(asked) => asked.run(),
     };
     let (code, words) = match done {
         Ok(()) => (DONE, None),
@@ -159,13 +173,23 @@ mod tests {
             "stagedoor door-ca renew",
             "stagedoor door-ca --folder /root/door-ca renew --finish --force",
             "stagedoor door-ca show --json",
+            "stagedoor masters",
+            "stagedoor masters --json --socket /run/x.sock",
+            "stagedoor flush",
+            "stagedoor flush --environment production --environment test --json",
+            "stagedoor flush --environment production test --socket /run/x.sock",
         ] {
             let parsed = Line::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {parsed:?}");
         }
-        for line in
-            ["stagedoor", "stagedoor rum", "stagedoor roster drain", "stagedoor roster drain Compile1"]
-        {
+        for line in [
+            "stagedoor",
+            "stagedoor rum",
+            "stagedoor roster drain",
+            "stagedoor roster drain Compile1",
+            "stagedoor flush --environment a/b",
+            "stagedoor flush production",
+        ] {
             assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

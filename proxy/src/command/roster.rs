@@ -1,8 +1,7 @@
 //! `stagedoor roster`: the roster, asked of the running door, which is its only writer.
 
-use std::fmt::Write as _;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 use http::Method;
@@ -11,24 +10,18 @@ use serde::de::DeserializeOwned;
 use stagedoor_config::admin::{Admit, KindName, MastersView, Move, Retire, RosterView};
 use stagedoor_config::certname::{Certname, NotACertname};
 use stagedoor_config::master::{Check as CheckBy, Isolation};
-use stagedoor_config::proxy::ADMIN_UNIX;
 
 use super::ask::{NoAnswer, ask};
-use super::{Failure, SETTINGS, say, settings};
+use super::at::{At, json};
+use super::table::{self, Cell};
+use super::{Failure, say};
 
 #[derive(Debug, Args)]
 pub(super) struct Asked {
     #[command(subcommand)]
     what: What,
-    /// The door's socket; without it, the one that the settings name.
-    #[arg(long, global = true, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// The door's settings, for its socket.
-    #[arg(long, global = true, value_name = "FILE", conflicts_with = "socket")]
-    config: Option<PathBuf>,
-    /// Answer in JSON.
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    at: At,
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,35 +97,10 @@ fn isolation(text: &str) -> Result<Isolation, &'static str> {
 
 impl Asked {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let socket = self.socket()?;
-        let asked = self.what.ask(&socket, self.json);
-        match asked {
+        let socket = self.at.socket()?;
+        match self.what.ask(&socket, self.at.json) {
             Ok(words) => say(&words),
-            Err(NoAnswer::Refused(refusal)) if self.json => {
-                say(&json(&refusal))?;
-                Err(Failure::Told)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Whoever may use the socket need not be allowed to read the settings, so those are only insisted on when named.
-    fn socket(&self) -> Result<PathBuf, Failure> {
-        if let Some(socket) = &self.socket {
-            return Ok(socket.clone());
-        }
-        let settings = match &self.config {
-            Some(file) => Some(settings::load(file)?),
-            None => settings::read(Path::new(SETTINGS)).ok(),
-        };
-        match settings {
-            None => Ok(ADMIN_UNIX.into()),
-            Some(settings) => settings.admin.unix.ok_or_else(|| {
-                anyhow::anyhow!(
-                    "expected a socket to ask the door at, and `admin.unix` is \"off\" in its settings"
-                )
-                .into()
-            }),
+            Err(why) => Err(self.at.unanswered(why)),
         }
     }
 }
@@ -188,45 +156,26 @@ fn post(socket: &Path, path: &str, body: &impl Serialize) -> Result<RosterView, 
     ask(socket, Method::POST, path, Some(body))
 }
 
-/// The wire's own types, which hold nothing that JSON cannot.
-fn json(answer: &impl Serialize) -> String {
-    serde_json::to_string_pretty(answer).unwrap_or_default()
-}
-
 fn table(view: &MastersView) -> String {
-    let mut rows = vec![["CERTNAME", "ADDRESS", "STANDING", "FIT", "IN FLIGHT"].map(str::to_owned)];
+    let mut rows = vec![["CERTNAME", "ADDRESS", "STANDING", "FIT", "IN FLIGHT"].map(Cell::plain).to_vec()];
     for master in &view.masters {
         let fit = match &master.why {
             Some(why) => format!("{} ({why})", master.fit.name()),
             None => master.fit.name().to_owned(),
         };
-        rows.push([
-            master.certname.to_string(),
-            master.address.clone(),
-            master.standing.name().to_owned(),
-            fit,
-            master.in_flight.to_string(),
+        rows.push(vec![
+            Cell::plain(master.certname.as_str()),
+            Cell::plain(master.address.as_str()),
+            Cell::plain(master.standing.name()),
+            Cell::plain(fit),
+            Cell::plain(master.in_flight.to_string()),
         ]);
-    }
-    let mut widths = [0; 5];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
     }
     let mut out = format!("generation {}\n", view.generation);
     if view.masters.is_empty() {
         out.push_str("no compile master is admitted; `stagedoor roster admit CERTNAME` admits one\n");
-        return out;
-    }
-    for row in rows {
-        let mut line = String::new();
-        for (width, cell) in widths.iter().zip(row) {
-            // Writing to a string cannot fail.
-            write!(line, "{cell:width$}  ").ok();
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
+    } else {
+        out.push_str(&table::table(&rows, false));
     }
     out
 }

@@ -21,9 +21,12 @@ use pick::Want;
 use state::{Live, State};
 
 pub mod affinity;
+pub(crate) mod flush;
 pub mod health;
 pub mod pick;
 pub(crate) mod probe;
+pub(crate) mod question;
+pub(crate) mod relay;
 pub(crate) mod resolve;
 pub mod state;
 
@@ -116,6 +119,14 @@ impl Pool {
         let member = member?;
         member.metrics.in_flight.inc();
         Some(InHand { pool: Arc::clone(self), member })
+    }
+
+    /// What belongs to the master of this name.
+    pub(crate) fn member(&self, certname: &Certname) -> Option<Arc<Member>> {
+        let of = |(member, _): &(Arc<Member>, Tasks)| {
+            (member.peer.certname == *certname).then(|| Arc::clone(member))
+        };
+        self.lock().members.iter().find_map(of)
     }
 
     /// Remembers who compiled an agent's catalog.

@@ -7,12 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::BodyExt;
+use http::{HeaderMap, Method, StatusCode, Uri};
 
-use crate::body::{Kept, Upload};
+use super::question::{Question, Questions, Unanswered};
 use crate::door::Door;
-use crate::link::{Terms, Unsent};
 use crate::observe::log::chain;
 use crate::pool::Member;
 use crate::pool::health::Verdict;
@@ -21,6 +19,8 @@ use crate::pool::health::Verdict;
 const SERVER: &str = "/status/v1/simple/server";
 /// Before 6.14.
 const MASTER: &str = "/status/v1/simple/master";
+/// The state in words is a few bytes; an error page, which has a status too, some kilobytes.
+const MOST: usize = 64 * 1024;
 
 /// Asks one master again and again, until the task is ended because the master left.
 pub(crate) async fn keep_asking(door: Arc<Door>, member: Arc<Member>) {
@@ -29,7 +29,8 @@ pub(crate) async fn keep_asking(door: Arc<Door>, member: Arc<Member>) {
     loop {
         let settings = Arc::clone(&door.snapshot.load().settings);
         let health = settings.health;
-        let asked = tokio::time::timeout(health.timeout, ask(&door, &member, &mut path)).await;
+        let asked =
+            tokio::time::timeout(health.timeout, ask(&door, &member, &mut path, health.timeout)).await;
         let outcome = asked.unwrap_or(Err(Ill::Late));
         if outcome.is_ok() { &metrics.probes_passed } else { &metrics.probes_failed }.inc();
         let why = outcome.err().map(|ill| chain(&ill));
@@ -58,47 +59,31 @@ fn spread(interval: Duration) -> Duration {
 enum Ill {
     #[error("no answer in time")]
     Late,
-    #[error("cannot connect")]
-    Unconnected(#[source] crate::link::Unconnected),
-    #[error("the connection ended before an answer")]
-    Cut,
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
     #[error("it answered {0}")]
     Status(StatusCode),
 }
 
-async fn ask(door: &Door, member: &Member, path: &mut &'static str) -> Result<(), Ill> {
-    let status = question(door, member, path).await?;
+async fn ask(door: &Door, member: &Member, path: &mut &'static str, patience: Duration) -> Result<(), Ill> {
+    let status = question(door, member, path, patience).await?;
     if status != StatusCode::NOT_FOUND {
         return if status == StatusCode::OK { Ok(()) } else { Err(Ill::Status(status)) };
     }
     *path = if *path == SERVER { MASTER } else { SERVER };
-    match question(door, member, path).await? {
+    match question(door, member, path, patience).await? {
         StatusCode::OK => Ok(()),
         status => Err(Ill::Status(status)),
     }
 }
 
-async fn question(door: &Door, member: &Member, path: &'static str) -> Result<StatusCode, Ill> {
-    let snapshot = door.snapshot.load_full();
-    let terms = Terms {
-        tls: snapshot.tls_towards(member.kind),
-        generation: snapshot.generation,
-        lately: true,
-        fresh: true,
-        patience: snapshot.settings.health.timeout,
-    };
-    let mut link = member.peer.connect_beside(terms).await.map_err(Ill::Unconnected)?;
-    let nothing = Upload::new(Kept::empty(), None);
-    let mut request = Request::new(nothing);
-    *request.method_mut() = Method::GET;
-    *request.uri_mut() = http::Uri::from_static(path);
-    let host = HeaderValue::from_str(member.peer.certname.as_str()).map_err(|_| Ill::Cut)?;
-    request.headers_mut().insert(header::HOST, host);
-    let response = link.send(request).await.map_err(|unsent| match unsent {
-        Unsent::Whole(_) | Unsent::Cut(_) => Ill::Cut,
-    })?;
-    let status = response.status();
-    // The state in words is a few bytes; more is not read, and the connection ends here anyway.
-    drop(http_body_util::Limited::new(response.into_body(), 1024).collect().await);
-    Ok(status)
+async fn question(
+    door: &Door,
+    member: &Member,
+    path: &'static str,
+    patience: Duration,
+) -> Result<StatusCode, Unanswered> {
+    let target = Uri::from_static(path);
+    let question = Question { method: Method::GET, target: &target, headers: HeaderMap::new(), most: MOST };
+    Ok(Questions::new(door, member, patience).ask(question).await?.status)
 }

@@ -2,15 +2,19 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use stagedoor_config::admin::flush::Flushed;
 use stagedoor_config::admin::{Fit, MasterView, MastersView};
+use stagedoor_config::environment::Environment;
+use stagedoor_config::master::Master;
 use stagedoor_config::read;
 use stagedoor_config::roster::Roster;
 
-use crate::admin::{Change, Inside, NotChanged};
+use crate::admin::{Change, Inside, Later, Level, NoStatus, NotChanged, Status};
 use crate::door::Door;
 use crate::observe::log::chain;
 use crate::pool::health::Verdict;
 use crate::pool::state::Live;
+use crate::pool::{flush, relay};
 use crate::run::load;
 
 /// The door, as the admin doors know it.
@@ -39,6 +43,15 @@ impl Inside for FromInside {
     fn masters(&self) -> MastersView {
         let generation = self.roster().generation;
         MastersView { generation, masters: self.door.pool.look(view) }
+    }
+
+    fn status(&self, master: &Master, level: Level) -> Later<Result<Status, NoStatus>> {
+        let (door, master) = (Arc::clone(&self.door), master.clone());
+        Box::pin(async move { relay::relay(&door, &master, level).await })
+    }
+
+    fn flush(&self, environments: Vec<Environment>) -> Later<Flushed> {
+        Box::pin(flush::flush(Arc::clone(&self.door), environments))
     }
 
     fn change(&self, change: &Change) -> Result<Arc<Roster>, NotChanged> {

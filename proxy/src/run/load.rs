@@ -13,6 +13,8 @@ use stagedoor_config::roster::Roster;
 use stagedoor_config::trust::{Source, Trust, Untrusted};
 
 use crate::door::Snapshot;
+use crate::identity::Identity;
+use crate::observe::log::chain;
 use crate::observe::metrics::{Expiry, Metrics};
 use crate::tls::{self, Agents, BadPair, NoTls, Pair};
 
@@ -94,6 +96,7 @@ impl Parts {
                 .transpose()?,
             bare_tls: tls::showing_nothing(Arc::clone(&self.trust))?,
             trust: Arc::clone(&self.trust),
+            own: self.client.as_ref().or_else(|| self.certificates.first()).and_then(own),
             roster,
             generation,
         })
@@ -120,6 +123,19 @@ impl Parts {
             if at.is_some_and(|at| at < now) {
                 tracing::error!(what, "past its end: agents or masters refuse it; renew it");
             }
+        }
+    }
+}
+
+/// Whom the door states itself to be: who its certificate for masters says, or the one for agents where there is none.
+fn own(shown: &Pair) -> Option<Arc<Identity>> {
+    let leaf = shown.chain().first()?;
+    match Identity::from_certificate(leaf) {
+        Ok(own) => Some(Arc::new(own)),
+        Err(why) => {
+            let (file, why) = (shown.files.certificate.display(), chain(&why));
+            tracing::warn!(%file, why, "the door has no name to state, so masters will not let it flush their caches");
+            None
         }
     }
 }

@@ -1,0 +1,102 @@
+//! `stagedoor masters`: every master as the running door sees it.
+
+use std::io::IsTerminal as _;
+
+use clap::Args;
+use http::Method;
+use stagedoor_config::admin::{Fit, MasterView, MastersView};
+use stagedoor_config::master::{Kind, Standing};
+
+use super::ask::ask;
+use super::at::{At, json};
+use super::table::{Cell, Paint, table};
+use super::{Failure, say};
+
+#[derive(Debug, Args)]
+pub(super) struct Asked {
+    #[command(flatten)]
+    at: At,
+}
+
+impl Asked {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let socket = self.at.socket()?;
+        let asked = ask::<MastersView>(&socket, Method::GET, "/v1/masters", None::<&()>);
+        let view = asked.map_err(|why| self.at.unanswered(why))?;
+        say(&if self.at.json { json(&view) } else { words(&view, std::io::stdout().is_terminal()) })
+    }
+}
+
+fn words(view: &MastersView, colours: bool) -> String {
+    if view.masters.is_empty() {
+        return "no compile master is admitted; `stagedoor roster admit CERTNAME` admits one\n".to_owned();
+    }
+    let head = ["CERTNAME", "KIND", "STANDING", "FIT", "IN FLIGHT", "WHY"].map(Cell::plain);
+    let mut rows = vec![head.to_vec()];
+    rows.extend(view.masters.iter().map(row));
+    table(&rows, colours)
+}
+
+fn row(master: &MasterView) -> Vec<Cell> {
+    let standing = match master.standing {
+        Standing::Admitted => Paint::Plain,
+        Standing::Draining => Paint::Odd,
+    };
+    let fit = match master.fit {
+        Fit::Fit => Paint::Good,
+        Fit::Unknown => Paint::Odd,
+        Fit::Unfit => Paint::Bad,
+    };
+    let kind = match master.kind {
+        Kind::Sealed { isolation } => format!("sealed by {}", isolation.name()),
+        Kind::Open { .. } => "open".to_owned(),
+    };
+    vec![
+        Cell::plain(master.certname.as_str()),
+        Cell::plain(kind),
+        Cell::new(master.standing.name(), standing),
+        Cell::new(master.fit.name(), fit),
+        Cell::plain(master.in_flight.to_string()),
+        Cell::plain(master.why.clone().unwrap_or_default()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use stagedoor_config::certname::Certname;
+    use stagedoor_config::master::{Check, Isolation};
+
+    use super::*;
+
+    #[test]
+    fn each_master_has_a_line_that_says_what_it_is_and_how_it_does() {
+        let master = |name: &str, kind, standing, fit, why: Option<&str>| MasterView {
+            certname: Certname::parse_host(name).unwrap(),
+            address: format!("{name}:8140"),
+            kind,
+            standing,
+            fit,
+            why: why.map(str::to_owned),
+            in_flight: 12,
+        };
+        let firewall = Kind::Sealed { isolation: Isolation::Firewall };
+        let open = Kind::Open { check: Check::Status };
+        let view = MastersView {
+            generation: 4,
+            masters: vec![
+                master("compile1.example.com", Kind::SEALED, Standing::Admitted, Fit::Fit, None),
+                master("c2", firewall, Standing::Draining, Fit::Unfit, Some("no answer in time")),
+                master("c3", open, Standing::Admitted, Fit::Unknown, None),
+            ],
+        };
+        let expected = "\
+CERTNAME              KIND                STANDING  FIT      IN FLIGHT  WHY
+compile1.example.com  sealed by door-ca   admitted  fit      12
+c2                    sealed by firewall  draining  unfit    12         no answer in time
+c3                    open                admitted  unknown  12
+";
+        assert_eq!(words(&view, false), expected);
+        assert!(words(&view, true).contains("\x1b[31munfit\x1b[0m"));
+        assert!(words(&MastersView { generation: 0, masters: Vec::new() }, true).contains("roster admit"));
+    }
+}
