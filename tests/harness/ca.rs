@@ -108,6 +108,12 @@ impl Authority {
         book.crl_number += 1;
     }
 
+    /// Whether it took back what carries this serial number.
+    #[must_use]
+    pub fn has_revoked(&self, serial: &[u8]) -> bool {
+        self.book.lock().unwrap().revoked.iter().any(|revoked| revoked == serial)
+    }
+
     /// The list of revoked certificates as of now.
     #[must_use]
     pub fn crl_pem(&self) -> String {
@@ -227,6 +233,13 @@ impl PuppetCa {
         let request = csr::Request::from_pem(request_pem)?;
         let (certificate, _) = self.signing.certify(&request.leaf(), &request);
         Ok(certificate.pem())
+    }
+
+    /// Signs what was asked for, to end so long from now.
+    #[must_use]
+    pub fn sign_for(&self, request: &csr::Request, lives: Duration) -> String {
+        let leaf = request.leaf().ends_in(lives);
+        self.signing.certify(&leaf, request).0.pem()
     }
 
     /// Takes a node's certificate back.

@@ -1,10 +1,12 @@
 //! Reading certificate requests, as the CA does before it signs one.
 
 use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm};
+use x509_cert::Certificate;
 use x509_cert::der::asn1::Utf8StringRef;
 use x509_cert::der::{Decode, DecodePem, Encode};
 use x509_cert::ext::Extension;
 use x509_cert::request::CertReq;
+use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 use crate::identity::{KeyKind, Leaf};
 use crate::puppet::{common_name, puppet_extensions};
@@ -32,12 +34,7 @@ impl Request {
     pub fn from_pem(pem: &str) -> Result<Self, String> {
         let request = CertReq::from_pem(pem).map_err(|e| format!("not a certificate request: {e}"))?;
         let name = common_name(&request.info.subject).ok_or("the request names nobody")?;
-        let key = &request.info.public_key;
-        let algorithm = match key.algorithm.oid.to_string().as_str() {
-            RSA => &PKCS_RSA_SHA256,
-            EC => &PKCS_ECDSA_P256_SHA256,
-            other => return Err(format!("keys of kind {other} are not signed here")),
-        };
+        let (public_key, algorithm) = key(&request.info.public_key)?;
         let mut extensions = Vec::new();
         for attribute in request.info.attributes.iter().filter(|a| a.oid.to_string() == EXTENSION_REQUEST) {
             for value in attribute.values.iter() {
@@ -46,7 +43,21 @@ impl Request {
                 extensions.extend(puppet_extensions(&asked));
             }
         }
-        Ok(Self { name, extensions, public_key: key.subject_public_key.raw_bytes().to_vec(), algorithm })
+        Ok(Self { name, extensions, public_key, algorithm })
+    }
+
+    /// What a certificate holds, to be signed again, and its serial number.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn again(certificate: &[u8]) -> Result<(Self, Vec<u8>), String> {
+        let certificate =
+            Certificate::from_der(certificate).map_err(|e| format!("not a certificate: {e}"))?;
+        let of = certificate.tbs_certificate();
+        let name = common_name(of.subject()).ok_or("the certificate names nobody")?;
+        let (public_key, algorithm) = key(of.subject_public_key_info())?;
+        let extensions = of.extensions().map(|all| puppet_extensions(all)).unwrap_or_default();
+        Ok((Self { name, extensions, public_key, algorithm }, of.serial_number().as_bytes().to_vec()))
     }
 
     /// The certificate that is asked for.
@@ -54,6 +65,15 @@ impl Request {
     pub fn leaf(&self) -> Leaf {
         Leaf { extensions: self.extensions.clone(), key: KeyKind::P256, ..Leaf::node(&self.name) }
     }
+}
+
+fn key(of: &SubjectPublicKeyInfoOwned) -> Result<(Vec<u8>, &'static SignatureAlgorithm), String> {
+    let algorithm = match of.algorithm.oid.to_string().as_str() {
+        RSA => &PKCS_RSA_SHA256,
+        EC => &PKCS_ECDSA_P256_SHA256,
+        other => return Err(format!("keys of kind {other} are not signed here")),
+    };
+    Ok((of.subject_public_key.raw_bytes().to_vec(), algorithm))
 }
 
 impl PublicKeyData for Request {

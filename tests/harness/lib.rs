@@ -7,7 +7,7 @@
 //! | module | stands for |
 //! |---|---|
 //! | [`ca`], [`identity`], [`csr`] | Puppet's CA, the door's private CA, what they issue |
-//! | [`mom`] | the Master of Masters: CA bootstrap and packages |
+//! | [`mom`] | the Master of Masters: CA bootstrap, certificate renewal and packages |
 //! | [`master`] | a sealed compile master with its JRubies |
 //! | [`agent`] | an agent and its run |
 //! | [`wire`] | raw TLS sockets, both ends, for bytes in and bytes out |

@@ -1,8 +1,10 @@
-//! The Master of Masters: CA bootstrap and packages.
+//! The Master of Masters: CA bootstrap, certificate renewal and packages.
 //!
 //! Shaped like Puppet Server's CA service: unauthenticated GETs of `ca_crt.pem`, `ca_crl.pem` and signed
 //! certificates, a certificate request that is taken once (a second one is 400), and PE's `/packages/` whose install
 //! script names the server it came from. It compiles nothing: whatever else arrives is recorded and refused.
+
+mod renewal;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,6 +21,9 @@ use crate::puppet::Asked;
 use crate::record::{Record, Seen};
 use crate::serving::{Role, serve};
 use crate::tls;
+use renewal::Renewing;
+
+pub use renewal::LIVES as RENEWED_LIVES;
 
 /// The name of the Master of Masters in every fleet.
 pub const NAME: &str = "mom.example.com";
@@ -32,6 +37,7 @@ pub struct Mom {
 struct Desk {
     ca: Arc<PuppetCa>,
     autosign: AtomicBool,
+    renewing: Renewing,
     requests: Mutex<HashMap<String, String>>,
     signed: Mutex<HashMap<String, String>>,
     record: Record,
@@ -46,6 +52,7 @@ impl Mom {
         let desk = Arc::new(Desk {
             ca: ca.clone(),
             autosign: AtomicBool::new(true),
+            renewing: Renewing::default(),
             requests: Mutex::default(),
             signed: Mutex::default(),
             record: Record::default(),
@@ -85,6 +92,16 @@ impl Mom {
     /// Whether certificate requests are signed as they come.
     pub fn autosign(&self, on: bool) {
         self.desk.autosign.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether certificates are renewed: `allow-auto-renewal`.
+    pub fn auto_renewal(&self, on: bool) {
+        self.desk.renewing.on.store(on, Ordering::Relaxed);
+    }
+
+    /// Writes a certname into `infra_inventory.txt`: who may have others' certificates renewed.
+    pub fn list_in_infra_inventory(&self, certname: &str) {
+        self.desk.renewing.infra.lock().unwrap().insert(certname.to_owned());
     }
 
     /// Signs a request that waits.
@@ -143,13 +160,13 @@ impl Desk {
         Answer::text(200, "")
     }
 
-    fn ca(&self, method: &str, asked: Asked<'_>, body: &[u8]) -> Answer {
+    fn ca(&self, seen: &Seen, asked: Asked<'_>, body: &[u8]) -> Answer {
         let name = asked.key;
         let or_missing = |found: Option<String>, what: &str| match found {
             Some(pem) => Answer::text(200, pem),
             None => Answer::text(404, format!("Could not find {what} {name}")),
         };
-        match (method, asked.what) {
+        match (seen.head.method(), asked.what) {
             ("GET", "certificate") if name == "ca" => Answer::text(200, self.ca.bundle_pem()),
             ("GET", "certificate") => {
                 or_missing(self.signed.lock().unwrap().get(name).cloned(), "certificate")
@@ -159,6 +176,7 @@ impl Desk {
                 or_missing(self.requests.lock().unwrap().get(name).cloned(), "certificate_request")
             }
             ("PUT", "certificate_request") => self.take_request(name, body),
+            ("POST", "certificate_renewal") if name.is_empty() => self.renewing.answer(&self.ca, seen),
             _ => Answer::text(403, "Forbidden request"),
         }
     }
@@ -185,7 +203,7 @@ impl Role for Desk {
     async fn answer(&self, seen: &Seen, body: &[u8]) -> Option<Answer> {
         let asked = seen.asked();
         Some(match asked.mount {
-            _ if asked.is_ca() => self.ca(seen.head.method(), asked, body),
+            _ if asked.is_ca() => self.ca(seen, asked, body),
             "packages" => self.packages(seen.path()),
             _ => Answer::text(403, "Forbidden request: this server has the CA and the packages alone"),
         })

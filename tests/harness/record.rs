@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
+use rustls_pki_types::CertificateDer;
 
 use crate::http1::Head;
-use crate::puppet::Asked;
+use crate::puppet::{Asked, CertificateWords};
 
 /// The most requests that are kept; older ones are forgotten, their count is not.
 const KEPT: usize = 50_000;
@@ -24,6 +25,8 @@ pub struct Seen {
     pub connection: usize,
     /// The common name of the certificate that the peer showed.
     pub peer: Option<String>,
+    /// That certificate.
+    pub shown: Option<CertificateDer<'static>>,
     /// Its head, as it came.
     pub head: Head,
     /// The first [`BODY_KEPT`] bytes of its body.
@@ -38,10 +41,16 @@ pub struct Seen {
 impl Seen {
     /// A request whose body was not read.
     #[must_use]
-    pub fn head_only(at: Instant, connection: usize, peer: Option<String>, head: Head) -> Self {
+    pub fn head_only(
+        at: Instant,
+        connection: usize,
+        shown: Option<CertificateDer<'static>>,
+        head: Head,
+    ) -> Self {
         let offences = head.offences();
         let (body, status) = (Bytes::new(), AtomicU16::new(0));
-        Self { at, connection, peer, head, body, body_length: 0, offences, status }
+        let peer = shown.as_deref().and_then(CertificateWords::from_der).map(|words| words.name);
+        Self { at, connection, peer, shown, head, body, body_length: 0, offences, status }
     }
 
     /// The path, without its query.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use rustls_pki_types::CertificateDer;
 
 use crate::answer::{Act, Answer, Script};
 use crate::http1::Head;
 use crate::listening::ServerConn;
-use crate::puppet::CertificateWords;
 use crate::record::{BODY_KEPT, Record, Seen};
 
 /// What a stand-in is, apart from its connections.
@@ -41,7 +41,7 @@ pub(crate) async fn serve<R: Role>(role: Arc<R>, mut conn: ServerConn, id: usize
             drop(Answer::text(400, "Host does not match SNI").send(&mut conn, head.method()).await);
             break;
         }
-        match one(&*role, &mut conn, id, peer.as_deref(), head).await {
+        match one(&*role, &mut conn, id, peer.clone(), head).await {
             Ok(true) => {}
             Ok(false) | Err(_) => break,
         }
@@ -54,10 +54,10 @@ fn answers_to(shown: &str, head: &Head) -> bool {
     head.get("host").is_some_and(|host| host.split(':').next() == Some(shown))
 }
 
-fn peer(conn: &mut ServerConn) -> Option<String> {
+/// The certificate that the client showed.
+fn peer(conn: &mut ServerConn) -> Option<CertificateDer<'static>> {
     let (_, tls) = conn.stream().get_ref();
-    let leaf = tls.peer_certificates()?.first()?;
-    CertificateWords::from_der(leaf).map(|words| words.name)
+    Some(tls.peer_certificates()?.first()?.clone().into_owned())
 }
 
 /// One request; whether the connection goes on.
@@ -65,13 +65,13 @@ async fn one<R: Role>(
     role: &R,
     conn: &mut ServerConn,
     id: usize,
-    peer: Option<&str>,
+    peer: Option<CertificateDer<'static>>,
     head: Head,
 ) -> std::io::Result<bool> {
     let act = role.script().take(&head);
     let method = head.method().to_owned();
     let framing = head.request_framing();
-    let mut seen = Seen::head_only(Instant::now(), id, peer.map(str::to_owned), head);
+    let mut seen = Seen::head_only(Instant::now(), id, peer, head);
     if matches!(act, Some(Act::CloseUnread)) {
         role.record().push(seen);
         return Ok(false);

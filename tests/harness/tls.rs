@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::ca::{DoorCa, PuppetCa};
 use crate::identity::Identity;
@@ -65,6 +65,14 @@ pub fn wanting(identity: &Identity, puppet_ca: &PuppetCa, door_ca: &DoorCa) -> A
     certificates.push(door_ca.authority().certificate());
     let want = WebPkiClientVerifier::builder_with_provider(store(certificates), provider());
     server(identity, want.allow_unauthenticated().build().expect("CAs"))
+}
+
+/// Whether a CA signed a certificate that is in force.
+#[must_use]
+pub fn believes(puppet_ca: &PuppetCa, certificate: &CertificateDer<'static>) -> bool {
+    let verifier = WebPkiClientVerifier::builder_with_provider(store(puppet_ca.certificates()), provider());
+    let verifier = verifier.build().expect("CAs");
+    verifier.verify_client_cert(certificate, &[], UnixTime::now()).is_ok()
 }
 
 fn server(
