@@ -6,6 +6,7 @@
 //! | `identity` | who an agent is taken for, whatever it says |
 //! | `routes` | which request goes where, and what arrives there |
 //! | `revocation` | the end of a certificate |
+//! | `renewal` | an agent's certificate renewed by the CA, and nothing else under the door's name |
 //! | `files` | files that change while the door runs |
 //! | `health` | masters that fall, return, drain, join, or are not who they should be |
 //! | `retry` | requests whose master fails them |
@@ -29,6 +30,7 @@ mod check;
 mod files;
 mod health;
 mod identity;
+mod renewal;
 mod retry;
 mod revocation;
 mod roster;

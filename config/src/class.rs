@@ -40,6 +40,8 @@ pub enum Class {
     Ca,
     /// CA bootstrap, sending a `certificate_request`.
     Csr,
+    /// `certificate_renewal`: the CA signs an agent's certificate anew.
+    Renewal,
     /// `/packages/`: installers served by the Master of Masters.
     Packages,
     /// `/status/v1/simple`: answered by the door itself.
@@ -53,6 +55,8 @@ pub enum Destination {
     Masters,
     /// The Master of Masters, which holds the CA and the packages.
     Mom,
+    /// Its CA, asked by the door under its own name: certificate renewal and nothing else.
+    Renewal,
     /// The door answers itself.
     Door,
 }
@@ -71,7 +75,7 @@ pub enum Replay {
 
 impl Class {
     /// Every class, in the order of [`Class::index`].
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Catalog,
         Self::Node,
         Self::FileMetadata,
@@ -87,6 +91,7 @@ impl Class {
         Self::Other,
         Self::Ca,
         Self::Csr,
+        Self::Renewal,
         Self::Packages,
         Self::Status,
     ];
@@ -116,6 +121,7 @@ impl Class {
             Self::Other => "other",
             Self::Ca => "ca",
             Self::Csr => "csr",
+            Self::Renewal => "renewal",
             Self::Packages => "packages",
             Self::Status => "status",
         }
@@ -126,17 +132,25 @@ impl Class {
     pub const fn destination(self) -> Destination {
         match self {
             Self::Ca | Self::Csr | Self::Packages => Destination::Mom,
+            Self::Renewal => Destination::Renewal,
             Self::Status => Destination::Door,
             _ => Destination::Masters,
         }
     }
 
-    /// Whether a request needs a verified certificate (or an `X-Authentication` token, which passes untouched).
+    /// Whether a request needs a verified certificate.
     ///
     /// A new agent has no certificate while it fetches the CA, asks for its certificate and installs packages;
-    /// everything that goes to a master needs one, since a master would refuse it anyway, later and dearer.
+    /// everything that goes to a master needs one, since a master would refuse it anyway, later and dearer. What is
+    /// renewed is the certificate itself.
     #[must_use]
     pub const fn needs_identity(self) -> bool {
+        matches!(self.destination(), Destination::Masters | Destination::Renewal)
+    }
+
+    /// Whether an `X-Authentication` token may stand for the certificate: masters judge it, and it passes untouched.
+    #[must_use]
+    pub const fn takes_token(self) -> bool {
         matches!(self.destination(), Destination::Masters)
     }
 
@@ -149,13 +163,13 @@ impl Class {
     /// What may be done after a byte was written.
     ///
     /// `facts` replaces what was there and `file_bucket_file` is addressed by its content, so both may be asked
-    /// again although they write. A certificate request sent twice is refused by the CA the second time, and unknown
-    /// paths are not replayed: nobody knows what they do.
+    /// again although they write. A certificate request sent twice is refused by the CA the second time, each renewal
+    /// makes a certificate, and unknown paths are not replayed: nobody knows what they do.
     #[must_use]
     pub const fn replay(self) -> Replay {
         match self {
             Self::Catalog | Self::Report => Replay::RefusedOnly,
-            Self::Csr | Self::Other | Self::Status => Replay::Never,
+            Self::Csr | Self::Renewal | Self::Other | Self::Status => Replay::Never,
             _ => Replay::Safe,
         }
     }
@@ -185,8 +199,15 @@ mod tests {
     }
 
     #[test]
+    fn a_token_stands_for_no_certificate_that_is_to_be_renewed() {
+        assert!(Class::Renewal.needs_identity() && !Class::Renewal.takes_token());
+        assert!(Class::Catalog.needs_identity() && Class::Catalog.takes_token());
+    }
+
+    #[test]
     fn a_catalog_is_never_compiled_twice_after_a_byte_was_written() {
         assert_eq!(Class::Catalog.replay(), Replay::RefusedOnly);
         assert_eq!(Class::Csr.replay(), Replay::Never, "a CSR sent twice is refused by the CA");
+        assert_eq!(Class::Renewal.replay(), Replay::Never, "each renewal makes a certificate");
     }
 }

@@ -115,6 +115,10 @@ async fn connection(
     };
     let Some(shaken) = shake(&door, &snapshot, &source, stream).await else { return };
     door.observe.metrics().handshake(shaken.version, began.elapsed());
+    if let Some(ends) = shaken.who.0.not_after() {
+        let left = ends.as_secs().saturating_sub(UnixTime::now().as_secs());
+        door.observe.metrics().agent_certificate_remaining.observe(Duration::from_secs(left));
+    }
     let bounds = snapshot.settings.bounds;
     // A connection may outlive many snapshots; what belongs to them must not live as long.
     drop(snapshot);

@@ -83,8 +83,10 @@ pub enum Refusal {
     NotFound,
     /// `/status/v1/` beyond `simple`: the state of one server.
     OneServersStatus,
-    /// Renewal of an agent's certificate through the door.
+    /// Renewal of an agent's certificate, which the settings do not turn on.
     Renewal,
+    /// Renewals at the Master of Masters are at their bound.
+    RenewalBusy,
     /// Known, and never passed on.
     Forbidden(Forbidden),
     /// The route is for verified agents and the client showed no certificate.
@@ -180,7 +182,10 @@ impl Refusal {
             Self::OneServersStatus => row(S::NOT_FOUND, None, KEEP, "one_servers_status", Side::Agent,
                 "the status of a single server is not answered here; ask that server by its own name, or ask /status/v1/simple for whether agents are served"),
             Self::Renewal => row(S::NOT_FOUND, None, KEEP, "renewal", Side::Agent,
-                "certificates are not renewed through this door; the agent goes on with the one it has, and renews it at the CA by its own name"),
+                "certificates are not renewed through this door, whose settings have no [renewal]; the agent goes on with the one it has, and renews it at the CA by its own name"),
+            // No 503: an agent told to come back would hold up its run for what can wait until the next.
+            Self::RenewalBusy => row(S::GATEWAY_TIMEOUT, None, KEEP, "renewal_busy", Side::Door,
+                "as many renewals as allowed are at the Master of Masters; the agent goes on with the certificate it has and asks again at its next run, see that the CA answers"),
             Self::Forbidden(Forbidden::CaAdministration) => row(S::FORBIDDEN, None, KEEP, "ca_administration", Side::Agent,
                 "certificate administration is never passed on; use `puppetserver ca` on the Master of Masters, or its own name"),
             Self::Forbidden(Forbidden::AdminApi) => row(S::FORBIDDEN, None, KEEP, "admin_api", Side::Agent,
@@ -320,6 +325,7 @@ mod tests {
         Refusal::NotFound,
         Refusal::OneServersStatus,
         Refusal::Renewal,
+        Refusal::RenewalBusy,
         Refusal::Forbidden(Forbidden::CaAdministration),
         Refusal::Forbidden(Forbidden::AdminApi),
         Refusal::Forbidden(Forbidden::Metrics),

@@ -23,6 +23,7 @@ use crate::observe::Observe;
 use crate::places::Places;
 use crate::pool::Pool;
 use crate::pool::probe;
+use crate::renewal::{Renewals, Shown};
 use crate::sources::Sources;
 use crate::tls::Agents;
 
@@ -41,6 +42,8 @@ pub(crate) struct Snapshot {
     pub bare_tls: Arc<ClientConfig>,
     /// Whom the door states itself to be where it asks a master for itself; none where its certificate names nobody.
     pub own: Option<Arc<Identity>>,
+    /// What the Master of Masters' CA is shown for renewals; none where they are off.
+    pub renewal: Option<Shown>,
     /// Who is admitted.
     pub roster: Arc<Roster>,
     /// Counts changes of trust and TLS: an agent judged and a link opened under another number are judged anew.
@@ -55,6 +58,8 @@ pub(crate) struct Door {
     pub pool: Arc<Pool>,
     /// The way to the Master of Masters.
     pub mom: Arc<Peer>,
+    /// The way to its CA for renewals.
+    pub renewals: Renewals,
     /// Where every outcome passes through.
     pub observe: Arc<Observe>,
     /// Bodies kept in memory.
@@ -85,6 +90,7 @@ impl Door {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             pool,
+            renewals: Renewals::at(&mom),
             mom,
             held: Held::new(bounds.bodies, Arc::clone(observe.metrics())),
             connections: Arc::new(Semaphore::new(bounds.connections)),
@@ -188,6 +194,7 @@ impl Snapshot {
             sealed_tls: self.sealed_tls.clone(),
             bare_tls: Arc::clone(&self.bare_tls),
             own: self.own.clone(),
+            renewal: self.renewal.clone(),
             roster: Arc::clone(&self.roster),
             generation: self.generation,
         }

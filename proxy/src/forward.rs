@@ -22,6 +22,7 @@ use crate::observe::record::{Asked, ENVIRONMENT, Outcome, Record, clip};
 use crate::pace::{Least, Pace};
 use crate::places::{self, Place};
 use crate::pool::pick::{Want, hash};
+use crate::renewal::Origin;
 use crate::retry::{self, Failure, Left, Next};
 use crate::route::{self, Route};
 use crate::transfer::{self, Download, Line, Outgoing};
@@ -94,7 +95,7 @@ impl<'a> Asking<'a> {
         if let Some(refusal) = self.connection.over {
             return Err(refusal);
         }
-        let Decided { class, want, size, in_chunks } = match self.decide(&mut head, id) {
+        let Decided { class, want, size, in_chunks } = match self.decide(&mut head, id.clone()) {
             Ok(decided) => decided,
             Err(refusal) => {
                 self.read_away(&head, body);
@@ -112,8 +113,14 @@ impl<'a> Asking<'a> {
             self.snapshot = self.connection.door.snapshot.load_full();
             self.connection.identity(&self.snapshot)?;
         }
-        if class.destination() == Destination::Mom {
-            return self.ask_mom(class, &mut out).await;
+        match class.destination() {
+            Destination::Mom => return self.ask_mom(class, &mut out).await,
+            Destination::Renewal => {
+                // Nothing of what was read goes further.
+                drop(out);
+                return self.renew(id).await;
+            }
+            Destination::Masters | Destination::Door => {}
         }
         let place = self.place_of_a_stranger().await?;
         let landed = self.ask_masters(class, want, size, &mut out).await?;
@@ -139,12 +146,15 @@ impl<'a> Asking<'a> {
             record.class = Some(class);
             record.environment = environment;
         });
+        if class == Class::Renewal && self.snapshot.renewal.is_none() {
+            return Err(Refusal::Renewal);
+        }
         let identity = self.identity()?;
         // A token is judged by the master's own rules. Everybody else without a certificate would be refused there,
         // after having sent a body and waited for a JRuby.
         if class.needs_identity()
             && identity.certname().is_none()
-            && !head.headers.contains_key(headers::X_AUTHENTICATION)
+            && !(class.takes_token() && head.headers.contains_key(headers::X_AUTHENTICATION))
         {
             return Err(Refusal::NeedsIdentity);
         }
@@ -153,7 +163,7 @@ impl<'a> Asking<'a> {
         let stated = match class.destination() {
             Destination::Masters => identity.stated(),
             // The Master of Masters is told nobody's name, so that nobody can borrow a right there.
-            Destination::Mom | Destination::Door => Stated::Nobody,
+            Destination::Mom | Destination::Renewal | Destination::Door => Stated::Nobody,
         };
         if headers::request(head, stated, &self.connection.peer_header, id) {
             self.connection.door.observe.metrics().forged_headers.inc();
@@ -206,7 +216,7 @@ impl<'a> Asking<'a> {
         // What anybody may send is as small as a certificate request: whoever has shown no certificate cannot fill the
         // memory for bodies, and the Master of Masters is sent nothing larger.
         let known = self.connection.certname().is_some();
-        let to_mom = class.destination() == Destination::Mom;
+        let to_mom = class.destination() != Destination::Masters;
         let limits = Limits {
             keep: if known && !to_mom { bounds.body } else { bounds.csr },
             most: to_mom.then_some(bounds.csr),
@@ -277,6 +287,26 @@ impl<'a> Asking<'a> {
             }
             fresh = true;
         }
+    }
+
+    /// Has the agent's certificate renewed.
+    async fn renew(&mut self, id: HeaderValue) -> Result<Answer, Refusal> {
+        let connection = self.connection;
+        let door = &connection.door;
+        let place = door.places.at_mom(Class::Renewal, connection.peer.ip(), door.observe.metrics()).await;
+        let place = place.ok_or(Refusal::RenewalBusy)?;
+        // It may have waited, and trust may have changed meanwhile.
+        self.snapshot = door.snapshot.load_full();
+        let agent = connection.identity(&self.snapshot)?.verified().ok_or(Refusal::NeedsIdentity)?;
+        let shown = self.snapshot.renewal.as_ref().ok_or(Refusal::Renewal)?;
+        self.line.note(|record| record.asked = Asked::Mom);
+        let mut phases = self.line.phases();
+        let patience = self.snapshot.settings.bounds.connect_time;
+        let (from, shown) = (Origin { peer: &connection.peer_header, id }, (shown, self.snapshot.generation));
+        let links = &connection.links;
+        let landed = door.renewals.ask(links, shown, patience, (agent, from), place, &mut phases).await;
+        self.line.attempted(1, phases);
+        landed.map(|(landed, place)| Answer::Passed(landed, place))
     }
 
     /// Has a request answered by a compile master, and by another where that is safe.

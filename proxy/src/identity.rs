@@ -97,6 +97,15 @@ impl Identity {
         }
     }
 
+    /// What the handshake proved; none where no certificate was shown.
+    #[must_use]
+    pub const fn verified(&self) -> Option<&Verified> {
+        match self {
+            Self::Verified(verified) => Some(verified),
+            Self::Nobody => None,
+        }
+    }
+
     /// What a compile master is told.
     #[must_use]
     pub const fn stated(&self) -> Stated<'_> {
@@ -129,6 +138,14 @@ impl Identity {
             }
             Self::Nobody => line(X_CLIENT_VERIFY.as_str(), "NONE".len()),
         }
+    }
+}
+
+impl Verified {
+    /// The certificate, PEM, percent-encoded.
+    #[must_use]
+    pub const fn certificate(&self) -> &HeaderValue {
+        &self.cert
     }
 }
 

@@ -5,6 +5,7 @@
 //! ```text
 //! agent ─TCP 8140─► accept ─► hello ─► tls ─► identity ─► route ─┬─ compiles ──────────► body ─► pick ─► link ─► forward ─► compile master
 //!                                                                ├─ CA, packages ──────► body ────────► link ─► forward ─► MoM
+//!                                                                ├─ renewal ───────────► renewal ─────► link ────────────► MoM's CA, under the door's name
 //!                                                                ├─ status ─► answer
 //!                                                                └─ refused ─► answer
 //! any failure ─► answer (one table: status, Retry-After, words)       every outcome ─► observe (one access line, counters, histograms)
@@ -51,5 +52,6 @@ mod link;
 mod pace;
 mod places;
 pub mod pool;
+pub mod renewal;
 mod sources;
 mod transfer;

@@ -59,13 +59,15 @@ pub(crate) struct Peer {
     most: usize,
 }
 
-/// Tells peers apart: a master's number in the pool, or the Master of Masters.
+/// Tells peers apart: a master's number in the pool, the Master of Masters, or its CA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum PeerId {
     /// By its number in the pool.
     Master(u32),
     /// The Master of Masters.
     Mom,
+    /// Its CA, asked to renew certificates: no connection is used twice.
+    Renewal,
 }
 
 /// How one connection may be used.
@@ -144,11 +146,24 @@ impl Peer {
         Some(Self { certname, address, id, name, addresses, open: Arc::new(Semaphore::new(most)), most })
     }
 
+    /// The same server over other connections, so many of them at most.
+    pub(crate) fn beside(&self, id: PeerId, most: usize) -> Self {
+        Self {
+            certname: self.certname.clone(),
+            address: self.address.clone(),
+            id,
+            name: self.name.clone(),
+            addresses: self.addresses.clone(),
+            open: Arc::new(Semaphore::new(most)),
+            most,
+        }
+    }
+
     /// Which of the two it is, for answers.
     pub(crate) const fn backend(&self) -> Backend {
         match self.id {
             PeerId::Master(_) => Backend::Master,
-            PeerId::Mom => Backend::Mom,
+            PeerId::Mom | PeerId::Renewal => Backend::Mom,
         }
     }
 
@@ -242,7 +257,10 @@ impl Links {
     /// keeps idle, or what is too old for a request that must not be sent twice, must not keep another from opening
     /// one.
     fn kept(&self, peer: &Peer) -> usize {
-        (peer.most / (2 * self.threads)).min(KEPT)
+        match peer.id {
+            PeerId::Renewal => 0,
+            PeerId::Master(_) | PeerId::Mom => (peer.most / (2 * self.threads)).min(KEPT),
+        }
     }
 
     /// An idle connection on these terms, or a new one.

@@ -1,4 +1,5 @@
-//! Places for requests of those who have shown no certificate: at the Master of Masters, and at compile masters.
+//! Places for requests of those who have shown no certificate: at the Master of Masters, and at compile masters; and
+//! for renewals, each of which makes a certificate.
 //!
 //! The Master of Masters signs certificates beside its own work, and anybody may ask it. A compile master is asked
 //! without a certificate by those who bring a console token, which it judges itself, or say that they do. So both are
@@ -32,6 +33,9 @@ pub(crate) const FOR_AN_ANSWER: Duration = Duration::from_secs(120);
 /// connections left for agents when all of these stall.
 const STRANGERS: usize = 64;
 
+/// Renewals at once: the CA writes each to its disk, and a site's agents renew a few times a year.
+pub(crate) const RENEWALS: usize = 8;
+
 /// A request's place, given back when dropped.
 pub(crate) struct Place {
     _place: OwnedSemaphorePermit,
@@ -44,6 +48,7 @@ pub(crate) struct Place {
 pub(crate) struct Places {
     ca: Kind,
     packages: Kind,
+    renewals: Kind,
     strangers: Kind,
 }
 
@@ -74,6 +79,8 @@ impl Places {
         Self {
             ca: Kind::new(ca, ca / 4),
             packages: Kind::new(packages, packages / 2),
+            // Who renews has shown a certificate, and many may share an address.
+            renewals: Kind::new(RENEWALS, RENEWALS / 2),
             strangers: Kind::new(STRANGERS, STRANGERS / 4),
         }
     }
@@ -83,6 +90,7 @@ impl Places {
     pub(crate) async fn at_mom(&self, class: Class, from: IpAddr, metrics: &Arc<Metrics>) -> Option<Place> {
         let (kind, counted): (_, fn(&Metrics) -> &_) = match class {
             Class::Packages => (&self.packages, |metrics| &metrics.mom_packages.in_flight),
+            Class::Renewal => (&self.renewals, |metrics| &metrics.mom_renewal.in_flight),
             _ => (&self.ca, |metrics| &metrics.mom_ca.in_flight),
         };
         match tokio::time::timeout(FOR_A_PLACE, kind.take(from)).await {

@@ -5,8 +5,8 @@
 //! is left means the same to both. Paths below a file mount are freer, since nothing there decides: an empty
 //! segment passes, because every agent's backup sends one (`file_bucket_file/md5/SUM//etc/motd`).
 //!
-//! Only what is named here reaches the Master of Masters: fetching certificates and the CRL, sending a request, and
-//! packages. It cannot be widened by a setting: a proxy that passes on certificate administration lends its own
+//! Only what is named here reaches the Master of Masters: fetching certificates and the CRL, sending a request,
+//! renewing a certificate, and packages. It cannot be widened by a setting: a proxy that passes on certificate administration lends its own
 //! rights to whoever asks. Anything that begins like an administrative name is refused in any case and under any
 //! prefix, because a compile master may forward CA paths as well.
 //!
@@ -138,13 +138,25 @@ fn puppet_ca<'a>(method: &Method, rest: &'a str) -> Result<Route<'a>, Refusal> {
         return Err(Refusal::NotFound);
     }
     if name == "certificate_renewal" {
-        return Err(Refusal::Renewal);
+        return renewal(method, rest);
     }
     let administers = ["sign", "clean", "expirations"].iter().any(|word| name.eq_ignore_ascii_case(word));
     if administers {
         return Err(Refusal::Forbidden(Forbidden::CaAdministration));
     }
     bootstrap(method, None, name, rest)
+}
+
+/// `/puppet-ca/v1/certificate_renewal`, and nothing below it: what is renewed is the certificate that was shown.
+fn renewal<'a>(method: &Method, rest: &'a str) -> Result<Route<'a>, Refusal> {
+    no_empty_segment(rest)?;
+    if !rest.is_empty() {
+        return Err(Refusal::NotFound);
+    }
+    if *method != Method::POST {
+        return Err(Refusal::Method("POST"));
+    }
+    Ok(Route { class: Class::Renewal, environment: None, key: None })
 }
 
 /// The CA's three names that anybody may ask for, in either form; anything else that begins like one of them

@@ -1,8 +1,8 @@
 //! The door's TLS: what it shows, whom it asks, what it offers.
 //!
-//! Three configurations and nothing to set: agents coming in ([`Agents`]), connections to masters with the door's
+//! Four configurations and nothing to set: agents coming in ([`Agents`]), connections to masters with the door's
 //! client certificate ([`masters`]), connections to everybody else without one, so that nobody can borrow the door's
-//! rights there ([`showing_nothing`]).
+//! rights there ([`showing_nothing`]), and those that have agents' certificates renewed ([`renewal`]).
 //!
 //! No session is resumed anywhere: a resumed session skips the verifier, so a revoked agent would come back on its
 //! ticket. No post-quantum key exchange: agents before OpenSSL 3.5 cannot, and it adds a kilobyte each way to each of
@@ -105,8 +105,7 @@ impl Agents {
 /// # Errors
 /// The TLS library's own.
 pub fn masters(door: &Pair, trust: Arc<Trust>) -> Result<Arc<ClientConfig>, NoTls> {
-    let shown = SingleCertAndKey::from(Arc::clone(&door.key));
-    Ok(finish(towards(trust)?.with_client_cert_resolver(Arc::new(shown))))
+    showing(door, trust)
 }
 
 /// For the Master of Masters, for masters behind a firewall and for open ones: never a client certificate, so that
@@ -118,10 +117,23 @@ pub fn showing_nothing(trust: Arc<Trust>) -> Result<Arc<ClientConfig>, NoTls> {
     Ok(finish(towards(trust)?.with_no_client_auth()))
 }
 
+/// For renewals of agents' certificates: the CA is shown the door's certificate of the Puppet CA.
+///
+/// # Errors
+/// The TLS library's own.
+pub fn renewal(door: &Pair, trust: Arc<Trust>) -> Result<Arc<ClientConfig>, NoTls> {
+    showing(door, trust)
+}
+
 /// A certname as the name to dial; none where it is no host name.
 #[must_use]
 pub fn server_name(certname: &Certname) -> Option<ServerName<'static>> {
     ServerName::try_from(certname.as_str().to_owned()).ok()
+}
+
+fn showing(door: &Pair, trust: Arc<Trust>) -> Result<Arc<ClientConfig>, NoTls> {
+    let shown = SingleCertAndKey::from(Arc::clone(&door.key));
+    Ok(finish(towards(trust)?.with_client_cert_resolver(Arc::new(shown))))
 }
 
 fn towards(

@@ -18,6 +18,7 @@ use stagedoor_config::trust::{Side, Source, Trust};
 
 use super::settings::{self, Bad, chain};
 use super::{Failure, SETTINGS, say, signed, warn};
+use crate::renewal::fit;
 use crate::run::load::{self, NotLoaded};
 use crate::tls::{Agents, Pair};
 
@@ -118,6 +119,7 @@ impl Found {
         {
             self.facts.push(format!("to sealed masters: {}", pair.files.certificate.display()));
         }
+        self.renewal(settings, trust.as_ref(), now);
         self.roster(settings);
         self.file_limit(settings);
         trust
@@ -169,6 +171,36 @@ impl Found {
             && let Err(error) = Agents::new(&pairs, Arc::new(trust.clone()))
         {
             self.error("certificate", &error);
+        }
+    }
+
+    /// What is shown to the CA when agents' certificates are renewed.
+    fn renewal(&mut self, settings: &Settings, trust: Option<&Trust>, now: UnixTime) {
+        const KEY: &str = "renewal.certificate";
+        let Some(files) = &settings.renewal else {
+            let off = "renewal: off: agents that ask for it are answered 404 and go on with the certificates they have";
+            return self.facts.push(off.to_owned());
+        };
+        let Some(pair) = self.pair("renewal", files, now) else { return };
+        if let Err(unfit) = fit(&pair) {
+            return self.error(KEY, &unfit);
+        }
+        let (Some(trust), Some((leaf, intermediates))) = (trust, pair.chain().split_first()) else { return };
+        let path = files.certificate.display();
+        match trust.judge(leaf, intermediates, now, Side::Agent) {
+            Ok(judged) => {
+                let name = judged.certname().map_or("its name", |certname| certname.as_str());
+                let listed = format!(
+                    "{path}: {name} must stand in the CA's infra_inventory.txt, or it renews nothing; that file cannot \
+                     be seen from here"
+                );
+                self.warn(KEY, listed);
+                self.facts.push(format!("renewal: agents' certificates, asked of the CA as {name}"));
+            }
+            Err(refused) => {
+                let why = format!("{path}: expected a certificate of the Puppet CA for clients");
+                self.errors.push(Finding::new(KEY, format!("{why}: {}", chain(&refused))));
+            }
         }
     }
 

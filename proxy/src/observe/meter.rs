@@ -113,7 +113,15 @@ pub type Bounds = [Duration; 11];
 pub struct Histogram {
     bounds: &'static Bounds,
     buckets: [AtomicU64; 12],
-    nanoseconds: AtomicU64,
+    ticks: AtomicU64,
+    tick: Tick,
+}
+
+/// What a histogram's sum counts in: 64 bits of nanoseconds are 584 years, of which a hundred certificates have all.
+#[derive(Debug, Clone, Copy)]
+enum Tick {
+    Nanosecond,
+    Second,
 }
 
 /// A histogram as it was read once.
@@ -131,7 +139,13 @@ impl Histogram {
     /// An empty one.
     #[must_use]
     pub fn new(bounds: &'static Bounds) -> Self {
-        Self { bounds, buckets: Default::default(), nanoseconds: AtomicU64::new(0) }
+        Self { bounds, buckets: Default::default(), ticks: AtomicU64::new(0), tick: Tick::Nanosecond }
+    }
+
+    /// An empty one for what takes years, summed in whole seconds.
+    #[must_use]
+    pub fn of_years(bounds: &'static Bounds) -> Self {
+        Self { tick: Tick::Second, ..Self::new(bounds) }
     }
 
     /// It took this long.
@@ -140,15 +154,22 @@ impl Histogram {
         if let Some(bucket) = self.buckets.get(place) {
             bucket.fetch_add(1, Relaxed);
         }
-        // 64 bits of nanoseconds are 584 years of requests.
-        self.nanoseconds.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        let ticks = match self.tick {
+            Tick::Nanosecond => u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+            Tick::Second => took.as_secs(),
+        };
+        self.ticks.fetch_add(ticks, Relaxed);
     }
 
     /// What it holds now.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a sum of seconds is read to a few digits")]
     pub fn read(&self) -> Reading {
-        let sum = self.nanoseconds.load(Relaxed) as f64 / 1e9;
+        let ticks = self.ticks.load(Relaxed) as f64;
+        let sum = match self.tick {
+            Tick::Nanosecond => ticks / 1e9,
+            Tick::Second => ticks,
+        };
         let mut bounds = self.bounds.iter().map(Duration::as_secs_f64);
         let buckets =
             self.buckets.each_ref().map(|b| (bounds.next().unwrap_or(f64::INFINITY), b.load(Relaxed)));
@@ -233,6 +254,16 @@ mod tests {
         assert!((read.sum - 9000.242).abs() < 1e-9, "{}", read.sum);
         assert_eq!(read.buckets[0].0, 0.01);
         assert_eq!(read.buckets[11].0, f64::INFINITY);
+    }
+
+    #[test]
+    fn a_sum_of_years_does_not_wrap() {
+        let histogram = Histogram::of_years(&BOUNDS);
+        for _ in 0..1000 {
+            histogram.observe(Duration::from_secs(5 * 365 * 86_400));
+        }
+        let read = histogram.read();
+        assert_eq!((read.count, read.sum), (1000, 1000.0 * 5.0 * 365.0 * 86_400.0));
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct Metrics {
     pub(super) handshakes_failed: [Tally; TlsVersion::ALL.len()],
     /// From the accept to the end of a handshake that succeeded.
     pub handshake_seconds: Histogram,
+    /// What agents' certificates have left, once for each handshake that succeeded with one.
+    pub agent_certificate_remaining: Histogram,
 
     /// Requests that carried `X-Client-*` headers, which were removed.
     pub forged_headers: Counter,
@@ -56,6 +58,8 @@ pub struct Metrics {
     pub mom_ca: MomMetrics,
     /// What the Master of Masters has of packages.
     pub mom_packages: MomMetrics,
+    /// What its CA has of renewals.
+    pub mom_renewal: MomMetrics,
 
     /// New settings, certificates, CA files, lists and rosters that came into force, by what they were.
     pub reloads_taken: Tally,
@@ -108,6 +112,8 @@ pub enum Expiry {
     DoorRsa,
     /// The certificate shown to masters.
     MasterClient,
+    /// The certificate shown to the CA for renewals.
+    Renewal,
     /// The first certificate of the Puppet CA's bundle to end.
     PuppetCa,
     /// The first list of revoked certificates whose next update is due.
@@ -116,8 +122,8 @@ pub enum Expiry {
 
 impl Expiry {
     /// Each of them, in the order of [`Expiry::index`].
-    pub const ALL: [Self; 5] =
-        [Self::DoorEcdsa, Self::DoorRsa, Self::MasterClient, Self::PuppetCa, Self::Crl];
+    pub const ALL: [Self; 6] =
+        [Self::DoorEcdsa, Self::DoorRsa, Self::MasterClient, Self::Renewal, Self::PuppetCa, Self::Crl];
 
     /// Its place in [`Metrics::expiry`].
     #[must_use]
@@ -132,6 +138,7 @@ impl Expiry {
             Self::DoorEcdsa => "door_ecdsa",
             Self::DoorRsa => "door_rsa",
             Self::MasterClient => "master_client",
+            Self::Renewal => "renewal",
             Self::PuppetCa => "puppet_ca",
             Self::Crl => "crl",
         }
@@ -151,6 +158,19 @@ const fn millis<const N: usize>(of: [u64; N]) -> [Duration; N] {
     bounds
 }
 
+const fn days<const N: usize>(of: [u64; N]) -> [Duration; N] {
+    let mut bounds = [Duration::ZERO; N];
+    let mut i = 0;
+    while i < N {
+        #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+        {
+            bounds[i] = Duration::from_secs(of[i] * 86_400);
+        }
+        i += 1;
+    }
+    bounds
+}
+
 /// Every class in one scale: a file's metadata takes milliseconds, a catalog up to Puppet Server's 20 minutes.
 static REQUEST: Bounds = millis([5, 25, 100, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 120_000, 600_000]);
 static CONNECT: Bounds = millis([1, 2, 5, 10, 20, 50, 100, 250, 500, 1_000, 5_000]);
@@ -159,6 +179,9 @@ static COMPILE: Bounds =
     millis([100, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 40_000, 80_000, 300_000, 1_200_000]);
 static TRANSFER: Bounds = millis([1, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 30_000, 120_000]);
 static HANDSHAKE: Bounds = millis([1, 2, 5, 10, 20, 50, 100, 250, 1_000, 2_500, 10_000]);
+
+/// Where agents renew (30 days before the end), what renewed ones live (60 to 90 days) and what others live (5 years).
+static REMAINING: Bounds = days([1, 7, 14, 30, 60, 90, 180, 365, 2 * 365, 5 * 365, 10 * 365]);
 
 impl Metrics {
     pub(super) fn new() -> Self {
@@ -178,12 +201,14 @@ impl Metrics {
             handshakes: Default::default(),
             handshakes_failed: std::array::from_fn(|_| Tally::of(&[])),
             handshake_seconds: Histogram::new(&HANDSHAKE),
+            agent_certificate_remaining: Histogram::of_years(&REMAINING),
             forged_headers: Counter::default(),
             both_lengths: Counter::default(),
             bodies_held: Gauge::default(),
             retries: Tally::of(&[]),
             mom_ca: MomMetrics::default(),
             mom_packages: MomMetrics::default(),
+            mom_renewal: MomMetrics::default(),
             reloads_taken: Tally::of(&[]),
             reloads_refused: Tally::of(&[]),
             expiry: Default::default(),
@@ -221,6 +246,7 @@ impl Metrics {
         match class {
             Class::Ca | Class::Csr => Some(&self.mom_ca),
             Class::Packages => Some(&self.mom_packages),
+            Class::Renewal => Some(&self.mom_renewal),
             _ => None,
         }
     }

@@ -98,7 +98,11 @@ fn requests(page: &mut Page<'_>, m: &Metrics) -> fmt::Result {
     )?;
     page.level("bodies_held", "Request bodies kept in memory", Some(&Unit::Bytes), &m.bodies_held)?;
     page.tally("retries", "Requests asked once more, by why the attempt before failed", &m.retries)?;
-    let mom = [(Class::Ca.name(), &m.mom_ca), (Class::Packages.name(), &m.mom_packages)];
+    let mom = [
+        (Class::Ca.name(), &m.mom_ca),
+        (Class::Packages.name(), &m.mom_packages),
+        (Class::Renewal.name(), &m.mom_renewal),
+    ];
     let mut family = page.gauge("mom_in_flight", "Requests at the Master of Masters", None)?;
     for (class, numbers) in mom {
         family.level([("class", class)], numbers.in_flight.get())?;
@@ -136,7 +140,10 @@ fn connections(page: &mut Page<'_>, m: &Metrics) -> fmt::Result {
         }
     }
     let mut family = page.histogram("handshake", "From the accept to the end of a completed handshake")?;
-    family.histogram(NO_LABELS, &m.handshake_seconds)
+    family.histogram(NO_LABELS, &m.handshake_seconds)?;
+    let help = "What agents' certificates have left before their end, at each handshake with one";
+    let mut family = page.histogram("agent_certificate_remaining", help)?;
+    family.histogram(NO_LABELS, &m.agent_certificate_remaining)
 }
 
 fn per_master(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Result {

@@ -13,7 +13,7 @@ pub(super) enum Seen {
     Endpoint(Class),
     /// Certificates signed, revoked, listed, a CRL replaced, a request withdrawn.
     CaAdministration,
-    /// Caches, pools, figures, renewal, file sync.
+    /// Caches, pools, figures, file sync.
     Private,
     /// No route.
     Nothing,
@@ -164,7 +164,10 @@ fn endpoint(method: &Method, segments: &[&str], reading: Reading) -> Seen {
             ["puppet", "v3", name, ..] => {
                 let class = Class::ALL.into_iter().find(|class| {
                     class.name() == *name
-                        && !matches!(class, Class::Ca | Class::Csr | Class::Packages | Class::Status)
+                        && !matches!(
+                            class,
+                            Class::Ca | Class::Csr | Class::Renewal | Class::Packages | Class::Status
+                        )
                 });
                 return Endpoint(match *name {
                     "environment_classes" | "environment_modules" | "environment_transports" => {
@@ -215,7 +218,7 @@ fn endpoint(method: &Method, segments: &[&str], reading: Reading) -> Seen {
 fn ca(method: &Method, name: &str, rest: &[&str]) -> Seen {
     match (method.as_str(), name) {
         ("DELETE", "certificate_request") | ("PUT", "certificate_revocation_list") => Seen::CaAdministration,
-        (_, "certificate_renewal") => Seen::Private,
+        ("POST", "certificate_renewal") if rest.is_empty() => Seen::Endpoint(Class::Renewal),
         ("GET" | "HEAD", "certificate" | "certificate_revocation_list" | "certificate_request")
             if rest.len() == 1 =>
         {

@@ -110,9 +110,43 @@ fn what_belongs_to_one_server_is_not_passed_on() {
         ("/status/v1/services", Refusal::OneServersStatus),
         ("/status/v1/services/jruby-metrics?level=debug", Refusal::OneServersStatus),
         ("/status/v1/simple/ca", Refusal::OneServersStatus),
-        ("/puppet-ca/v1/certificate_renewal", Refusal::Renewal),
     ] {
         assert_eq!(refused(target), expected, "{target}");
+    }
+}
+
+#[test]
+fn a_certificate_is_renewed_at_one_path_by_one_method() {
+    let path = "/puppet-ca/v1/certificate_renewal";
+    assert_eq!(class("POST", path), Ok(Class::Renewal));
+    assert_eq!(class("POST", &format!("{path}?environment=production")), Ok(Class::Renewal));
+    for method in ["GET", "HEAD", "PUT", "DELETE"] {
+        assert_eq!(class(method, path), Err(Refusal::Method("POST")), "{method}");
+    }
+    let administers = Refusal::Forbidden(Forbidden::CaAdministration);
+    for (target, expected) in [
+        ("/puppet-ca/v1/certificate_renewal/", Refusal::Path),
+        ("/puppet-ca/v1/certificate_renewal//", Refusal::Path),
+        ("/puppet-ca/v1//certificate_renewal", Refusal::Path),
+        ("//puppet-ca/v1/certificate_renewal", Refusal::Path),
+        ("/puppet-ca/v1/certificate_renewal/a", Refusal::NotFound),
+        ("/puppet-ca/v1/certificate_renewal/%2e%2e/sign", Refusal::Path),
+        ("/puppet-ca/v1/certificate_renewal/../sign", Refusal::Path),
+        ("/puppet-ca/v1/certificate_renewal;x", Refusal::Path),
+        ("/puppet-ca/v1/certificate_renewal%2fsign", Refusal::Path),
+        ("/puppet-ca/v1/certificate_renewal%00", Refusal::Path),
+        ("/puppet-ca/v1/certificate%5frenewal", Refusal::Path),
+        ("/puppet-ca/%761/certificate_renewal", Refusal::Path),
+        ("/puppet-ca/v1/Certificate_Renewal", administers),
+        ("/puppet-ca/v1/certificate_renewals", administers),
+        ("/puppet-ca/v2/certificate_renewal", administers),
+        ("/production/certificate_renewal", administers),
+        ("/production/certificate_renewal/a", administers),
+        ("/packages/certificate_renewal", administers),
+        ("/puppet/v3/certificate_renewal", administers),
+        ("http://mom.example.com/puppet-ca/v1/certificate_renewal", Refusal::Target),
+    ] {
+        assert_eq!(class("POST", target), Err(expected), "{target}");
     }
 }
 

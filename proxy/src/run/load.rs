@@ -16,6 +16,7 @@ use crate::door::Snapshot;
 use crate::identity::Identity;
 use crate::observe::log::chain;
 use crate::observe::metrics::{Expiry, Metrics};
+use crate::renewal::{Shown, Unfit, fit};
 use crate::tls::{self, Agents, BadPair, NoTls, Pair};
 
 /// Why a file that the settings name does not come into force.
@@ -35,6 +36,9 @@ pub enum NotLoaded {
     /// A certificate and its key.
     #[error(transparent)]
     Pair(#[from] BadPair),
+    /// A certificate that the CA is not shown.
+    #[error(transparent)]
+    Renewal(#[from] Unfit),
     /// Certificates that do not go together.
     #[error(transparent)]
     Tls(#[from] NoTls),
@@ -61,6 +65,8 @@ pub(crate) struct Parts {
     pub certificates: Vec<Pair>,
     /// Shown to masters that the door CA seals; none where there are no such masters.
     pub client: Option<Pair>,
+    /// Shown to the CA for renewals; none where they are off.
+    pub renewal: Option<Pair>,
 }
 
 impl Parts {
@@ -73,7 +79,9 @@ impl Parts {
         let trust = trust(files, &read::bytes(&files.bundle)?, &read::bytes(&files.crl)?)?;
         let certificates = settings.certificates.iter().map(pair).collect::<Result<_, _>>()?;
         let client = settings.masters.as_ref().map(|papers| pair(&papers.pair)).transpose()?;
-        Ok(Self { trust: Arc::new(trust), certificates, client })
+        let renewal = settings.renewal.as_ref().map(pair).transpose()?;
+        renewal.as_ref().map_or(Ok(()), fit)?;
+        Ok(Self { trust: Arc::new(trust), certificates, client, renewal })
     }
 
     /// The TLS that they make, in a snapshot of its own generation.
@@ -95,6 +103,11 @@ impl Parts {
                 .map(|client| tls::masters(client, Arc::clone(&self.trust)))
                 .transpose()?,
             bare_tls: tls::showing_nothing(Arc::clone(&self.trust))?,
+            renewal: self
+                .renewal
+                .as_ref()
+                .map(|pair| Shown::new(pair, Arc::clone(&self.trust)))
+                .transpose()?,
             trust: Arc::clone(&self.trust),
             own: self.client.as_ref().or_else(|| self.certificates.first()).and_then(own),
             roster,
@@ -116,6 +129,7 @@ impl Parts {
                 "the ECDSA certificate shown to agents",
             ),
             (Expiry::MasterClient, end(self.client.as_ref()), "the certificate shown to masters"),
+            (Expiry::Renewal, end(self.renewal.as_ref()), "the certificate shown to the CA for renewals"),
         ];
         let now = UnixTime::now();
         for (which, at, what) in ends {

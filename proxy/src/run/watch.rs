@@ -11,6 +11,7 @@ use stagedoor_config::read::{Look, NotRead, Watched};
 
 use crate::door::Door;
 use crate::observe::log::chain;
+use crate::renewal::fit;
 use crate::run::load::{self, NotLoaded, Parts};
 use crate::tls::Pair;
 
@@ -36,6 +37,7 @@ enum What {
     Ca(PuppetCa),
     Certificate(usize, KeyPair),
     Client(KeyPair),
+    Renewal(KeyPair),
 }
 
 impl What {
@@ -45,6 +47,7 @@ impl What {
             Self::Ca(_) => "puppet_ca",
             Self::Certificate(..) => "certificate",
             Self::Client(_) => "master_client",
+            Self::Renewal(_) => "renewal",
         }
     }
 }
@@ -60,6 +63,9 @@ impl Files {
         }
         if let Some(papers) = &settings.masters {
             groups.push(Group::pair(What::Client(papers.pair.clone()), &papers.pair)?);
+        }
+        if let Some(renewal) = &settings.renewal {
+            groups.push(Group::pair(What::Renewal(renewal.clone()), renewal)?);
         }
         Ok(Self { parts, groups })
     }
@@ -153,6 +159,11 @@ impl What {
                 }
             }
             Self::Client(files) => parts.client = Some(Pair::from_pem(files, first, second)?),
+            Self::Renewal(files) => {
+                let pair = Pair::from_pem(files, first, second)?;
+                fit(&pair)?;
+                parts.renewal = Some(pair);
+            }
         }
         Ok(parts)
     }
