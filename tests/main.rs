@@ -13,6 +13,7 @@
 //! | `bodies` | large bodies and long silences |
 //! | `bad_input` | files, limits and peers that are not what they should be |
 //! | `admin` | the admin doors, the roster's file, metrics, the access log |
+//! | `flush` | environment caches flushed on every master, each master's own status relayed, `stagedoor masters` |
 //! | `bad_days` | hangs, stalls, leavers, attackers: what stays up, and who is told what |
 //! | `check` | `stagedoor check`: what a start would stumble over, told before it |
 //! | `roster` | `stagedoor roster`: the roster by commands |
@@ -28,6 +29,7 @@ mod bodies;
 mod bootstrap;
 mod check;
 mod files;
+mod flush;
 mod health;
 mod identity;
 mod renewal;

@@ -101,7 +101,7 @@ pub fn percent_encode(text: &str) -> String {
 /// What a request asks for, in either of Puppet's forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked<'a> {
-    /// `puppet`, `puppet-ca`, `status`, `packages`, or `legacy` for `/:environment/:indirection/:key`.
+    /// `puppet`, `puppet-ca`, `puppet-admin-api`, `status`, `packages`, or `legacy` for `/:environment/:indirection/:key`.
     pub mount: &'a str,
     /// `catalog`, `node`, `file_content`, …
     pub what: &'a str,
@@ -116,11 +116,13 @@ impl<'a> Asked<'a> {
         let mut parts = path.trim_start_matches('/').splitn(4, '/');
         let [first, second, third, fourth] = [(); 4].map(|()| parts.next().unwrap_or_default());
         match (first, second) {
-            ("puppet" | "puppet-ca" | "status", "v1" | "v3" | "v4") => {
+            ("puppet" | "puppet-ca" | "puppet-admin-api" | "status", "v1" | "v3" | "v4") => {
                 Self { mount: first, what: third, key: fourth }
             }
             ("packages", _) => Self { mount: first, what: second, key: third },
-            ("puppet" | "puppet-ca" | "status", _) => Self { mount: first, what: "", key: "" },
+            ("puppet" | "puppet-ca" | "puppet-admin-api" | "status", _) => {
+                Self { mount: first, what: "", key: "" }
+            }
             _ => {
                 let after = path.trim_start_matches('/').splitn(3, '/').nth(2).unwrap_or_default();
                 Self { mount: "legacy", what: second, key: after }

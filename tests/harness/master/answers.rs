@@ -9,9 +9,14 @@ use crate::puppet::Asked;
 use crate::record::Seen;
 
 impl Desk {
-    /// The packaged auth.conf: some things for the node itself, the rest for any node, nothing for nobody.
-    pub(super) fn allows(&self, asked: Asked<'_>, believed: &Believed) -> bool {
+    /// The packaged auth.conf, and a rule that lets doors flush environment caches: some things for the node itself, the rest for any node, nothing for nobody.
+    pub(super) fn allows(&self, method: &str, asked: Asked<'_>, believed: &Believed) -> bool {
         let Some(certname) = believed.certname() else { return false };
+        if asked.mount == "puppet-admin-api" {
+            let rule = ("environment-cache", "DELETE");
+            return (asked.what, method) == rule
+                && self.doors.lock().unwrap().iter().any(|door| door == certname);
+        }
         match asked.what {
             "catalog" | "node" | "report" | "facts" if asked.mount != "puppet" || !asked.key.is_empty() => {
                 asked.key == certname
@@ -20,8 +25,13 @@ impl Desk {
         }
     }
 
-    pub(super) fn status(&self, about: &str) -> Option<Answer> {
+    /// `/status/v1/simple/ABOUT`, or every service as JSON.
+    pub(super) fn status(&self, seen: &Seen, asked: Asked<'_>) -> Option<Answer> {
         let health = *self.health.lock().unwrap();
+        if asked.what == "services" {
+            return (health != Health::Hanging).then(|| self.services(seen.head.query("level"), health));
+        }
+        let about = asked.key;
         let known = matches!((about, health), ("server", h) if h != Health::MasterOnly) || about == "master";
         if !known && health != Health::Hanging {
             return Some(Answer::text(404, format!("not found: {about}")));
@@ -32,6 +42,18 @@ impl Desk {
             Health::Failing => Some(Answer::text(503, "error")),
             Health::Hanging => None,
         }
+    }
+
+    fn services(&self, level: Option<&str>, health: Health) -> Answer {
+        let level = level.unwrap_or("info");
+        let running = matches!(health, Health::Running | Health::MasterOnly);
+        let mut server = json!({ "state": if running { "running" } else { "error" }, "detail_level": level });
+        if level == "debug" {
+            server["status"] = json!({ "experimental": { "metrics": { "num-jrubies": self.plan.jrubies } } });
+        }
+        let mut answer = Answer::json(&json!({ "jruby-metrics": server }));
+        answer.status = if running { 200 } else { 503 };
+        answer
     }
 
     pub(super) fn reply(&self, seen: &Seen, asked: Asked<'_>, believed: &Believed, body: &[u8]) -> Answer {
@@ -53,6 +75,10 @@ impl Desk {
                 Some(code) => Answer::octets(Body::Bytes(Bytes::from(format!("{} {code}", self.plan.name)))),
                 None => Answer::text(400, "a code_id is missing"),
             },
+            ("DELETE", "environment-cache") => {
+                self.flushed.lock().unwrap().push(seen.head.query("environment").map(str::to_owned));
+                Answer { status: 204, headers: Vec::new(), body: Body::Bytes(Bytes::new()) }
+            }
             (_, "file_bucket_file") => self.bucket(method, asked.key, body),
             ("PUT", "report") => Answer::json(&json!([])),
             ("PUT", "facts") => Answer::text(200, ""),

@@ -121,6 +121,9 @@ struct Desk {
     health: Mutex<Health>,
     compile: Mutex<Work>,
     bucket: Mutex<HashMap<String, Bytes>>,
+    /// Who may flush environment caches, by auth.conf.
+    doors: Mutex<Vec<String>>,
+    flushed: Mutex<Vec<Option<String>>>,
     record: Record,
     script: Script,
 }
@@ -143,6 +146,8 @@ impl Master {
             health: Mutex::new(Health::Running),
             compile: Mutex::new(plan.compile),
             bucket: Mutex::default(),
+            doors: Mutex::new(vec!["door1.example.com".to_owned()]),
+            flushed: Mutex::default(),
             record: Record::default(),
             script: Script::default(),
             plan,
@@ -210,6 +215,17 @@ impl Master {
         *self.desk.compile.lock().unwrap() = work;
     }
 
+    /// Nobody may flush its environment cache from now on, as with the packaged auth.conf.
+    pub fn let_nobody_flush(&self) {
+        self.desk.doors.lock().unwrap().clear();
+    }
+
+    /// The environments it was told to forget, in order; none means every one.
+    #[must_use]
+    pub fn flushed(&self) -> Vec<Option<String>> {
+        self.desk.flushed.lock().unwrap().clone()
+    }
+
     /// How many JRubies are in use.
     #[must_use]
     pub fn busy(&self) -> usize {
@@ -262,11 +278,11 @@ impl Role for Desk {
     async fn answer(&self, seen: &Seen, body: &[u8]) -> Option<Answer> {
         let asked = seen.asked();
         if asked.mount == "status" {
-            return self.status(asked.key);
+            return self.status(seen, asked);
         }
         let answer = match Believed::of(&seen.head) {
             Err(why) => Answer::text(400, why),
-            Ok(believed) if !self.allows(asked, &believed) => {
+            Ok(believed) if !self.allows(seen.head.method(), asked, &believed) => {
                 Answer::text(403, format!("Forbidden request: {} ({})", seen.path(), seen.head.method()))
             }
             Ok(believed) => {
