@@ -46,7 +46,11 @@ async fn after_a_flush_every_master_has_forgotten_draining_ones_too() {
         assert_eq!(seen.peer.as_deref(), Some("door1.example.com"), "by the door's own certificate");
     }
     assert_eq!(fleet.offences(), Vec::<String>::new());
-    assert!(fleet.door.said().contains("environment caches flushed"), "{}", fleet.door.said());
+    eventually("the log says so", async || {
+        let said = fleet.door.said();
+        if said.contains("environment caches flushed") { Ok(()) } else { Err(said) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
