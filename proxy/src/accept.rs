@@ -1,4 +1,4 @@
-//! From a TCP connection to HTTP: accept, hello, tls, identity.
+//! From a TCP connection to HTTP: accept, front, way, tls, identity. What is passed leaves the path at way.
 //!
 //! Every thread accepts from a duplicate of one listening socket, so that whoever has time takes the next. A
 //! handshake runs in its own task, never in the loop: one that is slow keeps nobody waiting.
@@ -9,16 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, Method};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::UnixTime;
-use stagedoor_config::proxy::Bounds;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use stagedoor_config::proxy::{Bounds, Listen, Mode};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -26,14 +25,17 @@ use crate::answer::Refusal;
 use crate::connection::{Connection, Proof};
 use crate::door::{Door, Snapshot};
 use crate::forward;
-use crate::hello::{self, First, NotTls};
+use crate::front::Front;
 use crate::identity::Identity;
 use crate::link::Links;
 use crate::observe::meter::Held as Counted;
 use crate::observe::record::{Record, TlsVersion};
 use crate::pace::{Least, Socket};
+use crate::pass::{Passage, pass};
+use crate::pool::Pool;
 use crate::sources::Entered;
 use crate::tls;
+use crate::way::{Way, way};
 
 /// After an error that is not one connection's own (no file descriptor left): long enough for some to close, short
 /// enough that nobody notices.
@@ -50,16 +52,29 @@ const ANSWERS_WITHIN: Duration = Duration::from_millis(250);
 /// For the head of the one request that is answered where a source or an agent has too many connections.
 const OVER: Duration = Duration::from_secs(1);
 
-/// For a person with curl: agents never speak HTTP in the clear.
-const PLAIN_HTTP: &[u8] =
-    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n\
-    this port speaks TLS; ask with https://\n";
+/// An address that agents connect to, as it runs.
+pub(crate) struct Entrance {
+    /// As configured.
+    pub listen: Listen,
+    /// Where connections go that are passed.
+    pub behind: Arc<Pool>,
+}
 
 /// Accepts until the door ends.
-pub(crate) async fn accept(door: Arc<Door>, links: Arc<Links>, listener: TcpListener) {
+pub(crate) async fn accept(
+    door: Arc<Door>,
+    links: Arc<Links>,
+    entrance: Arc<Entrance>,
+    listener: TcpListener,
+) {
     let metrics = door.observe.metrics();
+    let passes = matches!(entrance.listen.mode, Mode::Pass(_));
     loop {
-        let Some(place) = place(&door).await else { return };
+        if passes {
+            // Only waited for: taken when somebody is there, or an address that nobody comes to would keep it.
+            let Some(_free) = place(&door, &door.passed).await else { return };
+        }
+        let Some(one) = place(&door, &door.connections).await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = door.ended() => return,
@@ -67,7 +82,9 @@ pub(crate) async fn accept(door: Arc<Door>, links: Arc<Links>, listener: TcpList
         match accepted {
             Ok((stream, peer)) => {
                 metrics.connections.inc();
-                tokio::spawn(connection(Arc::clone(&door), Arc::clone(&links), stream, peer, place));
+                let passed = passes.then(|| Arc::clone(&door.passed).try_acquire_owned().ok()).flatten();
+                let (door, links, entrance) = (Arc::clone(&door), Arc::clone(&links), Arc::clone(&entrance));
+                tokio::spawn(connection(door, links, entrance, stream, peer, (one, passed)));
             }
             Err(error) if is_its_own(&error) => {}
             Err(error) => {
@@ -79,13 +96,13 @@ pub(crate) async fn accept(door: Arc<Door>, links: Arc<Links>, listener: TcpList
 }
 
 /// A place for one more connection; at the bound, accepting waits and the kernel's backlog holds who comes.
-async fn place(door: &Door) -> Option<OwnedSemaphorePermit> {
-    if let Ok(place) = Arc::clone(&door.connections).try_acquire_owned() {
+async fn place(door: &Door, of: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    if let Ok(place) = Arc::clone(of).try_acquire_owned() {
         return Some(place);
     }
     door.observe.metrics().accepts_paused.inc();
     tokio::select! {
-        place = Arc::clone(&door.connections).acquire_owned() => place.ok(),
+        place = Arc::clone(of).acquire_owned() => place.ok(),
         () = door.ended() => None,
     }
 }
@@ -102,18 +119,69 @@ fn is_its_own(error: &io::Error) -> bool {
 async fn connection(
     door: Arc<Door>,
     links: Arc<Links>,
+    entrance: Arc<Entrance>,
     stream: TcpStream,
     peer: SocketAddr,
-    _place: OwnedSemaphorePermit,
+    (_place, passed): (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 ) {
     let _open = Counted::one(door.observe.metrics(), |metrics| &metrics.connections_open);
     let snapshot = door.snapshot.load_full();
     let began = Instant::now();
-    let Some(mut source) = door.sources.enter(peer.ip()) else {
-        door.observe.metrics().hello_refused.count("source_full");
+    let Some((front, source)) = front(&door, &snapshot.settings.bounds, &entrance.listen, stream, peer).await
+    else {
         return;
     };
-    let Some(shaken) = shake(&door, &snapshot, &source, stream).await else { return };
+    let peer = front.addresses.source;
+    match way(&entrance.listen.mode, &front.first(), peer.ip(), || door.pool.sides()) {
+        Way::End => {}
+        Way::Refuse(why) => {
+            door.observe.metrics().hello_refused.count(why.label());
+            return front.refuse(why).await;
+        }
+        Way::Pass(why) => {
+            // It may last for ever; the snapshot must not.
+            drop(snapshot);
+            let (behind, send_proxy) = (&entrance.behind, entrance.listen.send_proxy);
+            let place = passed.or_else(|| Arc::clone(&door.passed).try_acquire_owned().ok());
+            pass(&door, Passage { behind, send_proxy, why, place }, front).await;
+            // Among its source's until here: one address has half of all, as whoever nobody knows.
+            return drop(source);
+        }
+    }
+    let (stream, first) = front.into_parts();
+    agent(&door, links, snapshot, (stream, first), peer, source, began).await;
+}
+
+/// What comes before TLS, and a place among its source's.
+async fn front(
+    door: &Door,
+    bounds: &Bounds,
+    listen: &Listen,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<(Front, Entered)> {
+    let refused = |why| door.observe.metrics().hello_refused.count(why);
+    let ends = tokio::time::Instant::now() + bounds.handshake_time;
+    let mut front = Front::open(stream, peer, listen, ends).await.map_err(refused).ok()?;
+    let Some(source) = door.sources.enter(front.addresses.source.ip()) else {
+        refused("source_full");
+        return None;
+    };
+    front.first_record(ends).await.map_err(refused).ok()?;
+    Some((front, source))
+}
+
+/// A connection that ends here: TLS, then HTTP.
+async fn agent(
+    door: &Arc<Door>,
+    links: Arc<Links>,
+    snapshot: Arc<Snapshot>,
+    (stream, first): (TcpStream, Bytes),
+    peer: SocketAddr,
+    mut source: Entered,
+    began: Instant,
+) {
+    let Some(shaken) = shake(door, &snapshot, &source, stream, first).await else { return };
     door.observe.metrics().handshake(shaken.version, began.elapsed());
     if let Some(ends) = shaken.who.0.not_after() {
         let left = ends.as_secs().saturating_sub(UnixTime::now().as_secs());
@@ -139,7 +207,7 @@ async fn connection(
         unknown = Some((source, Counted::one(door.observe.metrics(), |metrics| &metrics.unauthenticated)));
     }
     let connection = Arc::new(Connection::new(
-        Arc::clone(&door),
+        Arc::clone(door),
         links,
         (peer, forwarded_for(peer.ip())),
         shaken.version,
@@ -157,16 +225,16 @@ struct Shaken {
     who: (Identity, Option<Proof>),
 }
 
-/// Hello and TLS, each within the time that the bounds give handshakes, and TLS within their number.
-async fn shake(door: &Door, snapshot: &Snapshot, source: &Entered, stream: TcpStream) -> Option<Shaken> {
+/// TLS, within the time that the bounds give handshakes, and within their number.
+async fn shake(
+    door: &Door,
+    snapshot: &Snapshot,
+    source: &Entered,
+    stream: TcpStream,
+    first: Bytes,
+) -> Option<Shaken> {
     let metrics = door.observe.metrics();
     let bounds = &snapshot.settings.bounds;
-    let ends = tokio::time::Instant::now() + bounds.handshake_time;
-    let Ok(first) = tokio::time::timeout_at(ends, first_record(door, stream)).await else {
-        metrics.hello_refused.count("late");
-        return None;
-    };
-    let (stream, first) = first?;
     // First a place among its source's: whoever stalls there holds up nobody else.
     let Ok(Ok(_of_its_source)) = tokio::time::timeout(FOR_A_PLACE, source.handshakes.acquire()).await else {
         metrics.hello_refused.count("source_handshakes_full");
@@ -209,38 +277,6 @@ async fn placed<T>(place: SemaphorePermit<'_>, accepting: impl Future<Output = T
         () = tokio::time::sleep(ANSWERS_WITHIN) => drop(place),
     }
     accepting.await
-}
-
-/// Reads until the first TLS record says what it is; closes what is not for us, counted.
-async fn first_record(door: &Door, mut stream: TcpStream) -> Option<(TcpStream, Bytes)> {
-    let refused = &door.observe.metrics().hello_refused;
-    // A head and a body are one flight each; waiting to fill segments only adds latency.
-    stream.set_nodelay(true).ok()?;
-    let mut first = BytesMut::with_capacity(2048);
-    loop {
-        if stream.read_buf(&mut first).await.ok()? == 0 {
-            // A load balancer's TCP check, or a port scan.
-            refused.count("closed");
-            return None;
-        }
-        match hello::first(&first) {
-            First::NeedMore => {}
-            First::Hello(_) | First::Fragmented | First::Broken => return Some((stream, first.freeze())),
-            First::TooOld(_) => {
-                refused.count("too_old");
-                // Whether the alert arrives makes no difference to us.
-                drop(stream.write_all(&hello::protocol_version_alert()).await);
-                return None;
-            }
-            First::NotTls(what) => {
-                refused.count(what.label());
-                if what == NotTls::PlainHttp {
-                    drop(stream.write_all(PLAIN_HTTP).await);
-                }
-                return None;
-            }
-        }
-    }
 }
 
 /// Who the handshake says it is.

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
-use stagedoor_config::master::{Isolation, Kind};
-use stagedoor_config::proxy::Settings;
+use stagedoor_config::certname::Certname;
+use stagedoor_config::master::{Check, Isolation, JETTY_HEADER_LIMIT, Kind, Master, Standing};
+use stagedoor_config::proxy::{Behind, Mode, Settings, Split};
 use stagedoor_config::roster::Roster;
 use stagedoor_config::trust::Trust;
 use tokio::runtime::Handle;
@@ -66,6 +67,8 @@ pub(crate) struct Door {
     pub held: Held,
     /// Agent connections that may still be opened.
     pub connections: Arc<Semaphore>,
+    /// Passed connections that may still be opened, each of which is one of `connections` as well.
+    pub passed: Arc<Semaphore>,
     /// Handshakes that may still begin.
     pub handshakes: Semaphore,
     /// What those without a certificate may have at work at once.
@@ -94,6 +97,7 @@ impl Door {
             mom,
             held: Held::new(bounds.bodies, Arc::clone(observe.metrics())),
             connections: Arc::new(Semaphore::new(bounds.connections)),
+            passed: Arc::new(Semaphore::new(bounds.passed)),
             handshakes: Semaphore::new(bounds.handshakes),
             places: Places::new(bounds.mom_ca, bounds.mom_packages),
             observe,
@@ -125,8 +129,28 @@ impl Door {
     pub(crate) fn man(self: &Arc<Self>, roster: &Roster) {
         let metrics = self.observe.metrics();
         metrics.roster_generation.set(i64::try_from(roster.generation).unwrap_or(i64::MAX));
-        self.pool.reconcile(roster, |member, beside: &Handle| {
-            beside.spawn(probe::keep_asking(Arc::clone(self), member)).abort_handle()
+        self.watch_over(&self.pool, roster);
+    }
+
+    /// The pool of an address that passes to backends of its own.
+    pub(crate) fn man_backends(self: &Arc<Self>, pool: &Arc<Pool>, addresses: &[String], check: Check) {
+        let masters = addresses.iter().filter_map(|address| {
+            Some(Master {
+                // What a roster's master has a name for, a backend has its address for, in metrics and in the log.
+                certname: Certname::parse(address).ok()?,
+                address: address.clone(),
+                kind: Kind::Open { check },
+                standing: Standing::Admitted,
+                header_limit: JETTY_HEADER_LIMIT,
+                jrubies: None,
+            })
+        });
+        self.watch_over(pool, &Roster { generation: 0, masters: masters.collect() });
+    }
+
+    fn watch_over(self: &Arc<Self>, pool: &Arc<Pool>, roster: &Roster) {
+        pool.reconcile(roster, |member, beside: &Handle| {
+            beside.spawn(probe::keep_asking(Arc::clone(self), Arc::clone(pool), member)).abort_handle()
         });
     }
 
@@ -153,14 +177,25 @@ impl Door {
         if self.is_ending() {
             why.push("the door is being stopped".to_owned());
         }
+        let sides = self.pool.sides();
+        // Backends of other ports are left out: a broker that is down must not take Puppet's port with it.
+        let able = snapshot.settings.listen.iter().map(|listen| match &listen.mode {
+            Mode::EndTls(rules) => sides.sealed.fit || (rules.split == Split::ByCapacity && sides.open.fit),
+            Mode::Pass(Behind::OpenMasters) => sides.open.fit,
+            Mode::Pass(Behind::Backends { .. }) => true,
+        });
+        if able.into_iter().all(|able| able) {
+            return why;
+        }
         if snapshot.roster.masters.is_empty() {
             why.push(
                 "the roster is empty: admit a compile master with `stagedoor roster admit CERTNAME`"
                     .to_owned(),
             );
-        } else if !self.pool.able() {
+        } else {
             why.push(
-                "no compile master on the roster is fit: ask /v1/masters of the admin door for why"
+                "no compile master on the roster is fit for some address that agents connect to: ask /v1/masters of \
+                 the admin door for why"
                     .to_owned(),
             );
         }

@@ -53,7 +53,8 @@ pub enum NotTls {
     PlainHttp,
     /// A balancer in front that announces addresses.
     #[error(
-        "the PROXY protocol; turn it off at the balancer in front (send-proxy), the door reads TLS alone"
+        "the PROXY protocol from nobody who may speak it; turn it off at the balancer in front (send-proxy), or name \
+         that in accept_proxy_from"
     )]
     ProxyProtocol,
     /// Anything else.

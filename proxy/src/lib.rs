@@ -3,11 +3,12 @@
 //! # The path of a request
 //!
 //! ```text
-//! agent ─TCP 8140─► accept ─► hello ─► tls ─► identity ─► route ─┬─ compiles ──────────► body ─► pick ─► link ─► forward ─► compile master
-//!                                                                ├─ CA, packages ──────► body ────────► link ─► forward ─► MoM
-//!                                                                ├─ renewal ───────────► renewal ─────► link ────────────► MoM's CA, under the door's name
-//!                                                                ├─ status ─► answer
-//!                                                                └─ refused ─► answer
+//! agent ─TCP 8140─► accept ─► hello ─┬─ end-tls ─► tls ─► identity ─► route ─┬─ compiles ──► body ─► pick ─► link ─► forward ─► compile master (sealed)
+//!                                    │                                       ├─ CA, packages ► body ───────► link ─► forward ─► MoM
+//!                                    │                                       ├─ renewal ───► renewal ──────► link ────────────► MoM's CA, under the door's name
+//!                                    │                                       ├─ status ────► answer
+//!                                    │                                       └─ refused ───► answer
+//!                                    └─ pass ─► pick ─► bytes, untouched ───────────────────────────────────► compile master (open), other backends
 //! any failure ─► answer (one table: status, Retry-After, words)       every outcome ─► observe (one access line, counters, histograms)
 //! beside it: probe ─► health ─► pool    resolve ─► pool    files watched ─► one swap    admin ◄─ operator
 //! ```
@@ -17,6 +18,8 @@
 //! | module | holds |
 //! |---|---|
 //! | `door` | the two kinds of state: the snapshot that is swapped, and what lives |
+//! | `front`, [`proxy_protocol`] | a connection's first bytes, and a balancer's word on where it comes from |
+//! | [`way`] | whether a connection ends here, is passed, or refused |
 //! | `sources`, `certificates` | what one address, and one certificate, may have at once |
 //! | `connection` | who an agent connection belongs to, and whether that still holds |
 //! | [`headers`] | hygiene, both ways |
@@ -48,8 +51,10 @@ mod certificates;
 mod connection;
 mod door;
 mod forward;
+mod front;
 mod link;
 mod pace;
+mod pass;
 mod places;
 pub mod pool;
 pub mod renewal;

@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::answer::Backend;
 use crate::body::Upload;
-use crate::pool::resolve::Addresses;
+use crate::pool::resolve::{self, Addresses};
 
 /// Jetty closes an idle connection after 30 s; half of that keeps well clear of the race between its close and our
 /// next request.
@@ -38,7 +38,7 @@ const KEPT: usize = 32;
 
 /// A host that lost its power or its network ends no connection, and a request may wait for its answer for minutes:
 /// after half a minute of silence the kernel asks whether it is there, and within another knows that it is not.
-const ALIVE: TcpKeepalive = TcpKeepalive::new()
+pub(crate) const ALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(30))
     .with_interval(Duration::from_secs(10))
     .with_retries(3);
@@ -142,7 +142,9 @@ impl Peer {
         addresses: watch::Receiver<Addresses>,
         most: usize,
     ) -> Option<Self> {
-        let name = ServerName::try_from(certname.as_str().to_owned()).ok()?;
+        // A backend of a passed port is called by its address; its certificate carries the host.
+        let host = resolve::split(certname.as_str()).map_or(certname.as_str(), |(host, _port)| host);
+        let name = ServerName::try_from(host.to_owned()).ok()?;
         Some(Self { certname, address, id, name, addresses, open: Arc::new(Semaphore::new(most)), most })
     }
 
@@ -179,6 +181,12 @@ impl Peer {
     /// it may is busy, not ill.
     pub(crate) async fn connect_beside(self: &Arc<Self>, terms: Terms<'_>) -> Result<Link, Unconnected> {
         self.dial(terms, tokio::time::Instant::now() + terms.patience, None).await
+    }
+
+    /// Opens a TCP connection for bytes that are passed, whatever number is open: most of those are idle, and what may
+    /// be passed in all is bounded elsewhere.
+    pub(crate) async fn connect_bare(&self, patience: Duration) -> Result<TcpStream, Unconnected> {
+        tokio::time::timeout(patience, self.tcp(patience)).await.map_err(|_| Unconnected::Late)?
     }
 
     async fn dial(

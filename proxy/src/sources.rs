@@ -2,7 +2,8 @@
 //!
 //! A new agent has no certificate, so anybody may open connections, begin handshakes and stop there. One address may
 //! not take all of the places: of connections without a certificate it has its bound, of the handshakes under way a
-//! quarter, of all connections half while nobody knows yet who they are. A site behind one translated address waits
+//! quarter, of all connections half while nobody knows yet who they are, which the door never does of those that it
+//! passes: a site of thousands behind one address has room there, and not all of it. A site behind one translated address waits
 //! for its own handshakes, milliseconds each; an attacker who stalls waits for nobody but himself.
 
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
-//! Which way a connection to an address that ends TLS goes: it is ended here, passed to an open master, or refused.
+//! Which way a connection goes: it is ended here, passed on, or refused.
 //!
-//! An old ClientHello and a configured name go to open masters while one is admitted. While a site moves from open
+//! An address that passes, passes every ClientHello. At one that ends TLS, an old ClientHello and a configured name go to open masters while one is admitted. While a site moves from open
 //! masters to sealed ones, both kinds are admitted and the source address decides, in proportion to what each kind can
 //! carry: the same at every door, in every release, so that an agent stays on one side. As masters move from open to
 //! sealed, an address that is ended stays ended.
@@ -11,9 +11,9 @@
 use std::net::IpAddr;
 
 use stagedoor_config::master::{Master, Standing};
-use stagedoor_config::proxy::{EndTls, Split};
+use stagedoor_config::proxy::{EndTls, Mode, Split};
 
-use crate::hello::{First, Hello};
+use crate::hello::{First, Hello, NotTls};
 use crate::pool::pick;
 
 /// Where a connection goes.
@@ -23,8 +23,31 @@ pub enum Way {
     End,
     /// Its bytes go to an open master, and why.
     Pass(Why),
+    /// It is closed, and why.
+    Refuse(Refused),
+}
+
+/// Why a connection is closed without having been served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
     /// Its ClientHello is below TLS 1.2, and nobody is there who speaks that.
     TooOld,
+    /// It is TLS and begins with no ClientHello that anybody could answer. Where TLS ends here, the library says so.
+    Broken,
+    /// It is no TLS.
+    NotTls(NotTls),
+}
+
+impl Refused {
+    /// The word for it in metrics.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::TooOld => "too_old",
+            Self::Broken => "broken",
+            Self::NotTls(what) => what.label(),
+        }
+    }
 }
 
 /// Why a connection is passed.
@@ -121,33 +144,35 @@ impl Sides {
             _ => {}
         }
         let all = u128::from(self.sealed.capacity) + u128::from(self.open.capacity);
+        // The whole address, also of IPv6: servers keep theirs, and a network of them on one side would be no share.
+        let place = u128::from(pick::hash_of_address(source));
         // place / 2^64 < sealed / all, without a fraction.
-        u128::from(place(source)) * all < u128::from(self.sealed.capacity) << 64
+        place * all < u128::from(self.sealed.capacity) << 64
     }
 }
 
-/// Where an address stands between 0 and 2^64. The whole address, also of IPv6: servers keep theirs, and a network of
-/// them on one side would be no share.
-fn place(source: IpAddr) -> u64 {
-    match source.to_canonical() {
-        IpAddr::V4(ip) => pick::hash_of(&ip.octets()),
-        IpAddr::V6(ip) => pick::hash_of(&ip.octets()),
-    }
-}
-
-/// Which way a connection goes whose first bytes are `first`. What is no TLS is refused before.
+/// Which way a connection goes whose first bytes are `first`, complete enough to tell. `sides` is asked only where it
+/// matters.
 #[must_use]
-pub fn way(rules: &EndTls, first: &First<'_>, source: IpAddr, sides: impl Fn() -> Sides) -> Way {
+pub fn way(mode: &Mode, first: &First<'_>, source: IpAddr, sides: impl Fn() -> Sides) -> Way {
+    match (mode, first) {
+        (_, First::NotTls(what)) => Way::Refuse(Refused::NotTls(*what)),
+        (Mode::EndTls(rules), first) => ending(rules, first, source, sides),
+        (Mode::Pass(_), First::Hello(_) | First::TooOld(_) | First::Fragmented) => Way::Pass(Why::Listener),
+        // Garbage in a record's clothes is kept away from those who cannot refuse as many as the door can.
+        (Mode::Pass(_), First::Broken | First::NeedMore) => Way::Refuse(Refused::Broken),
+    }
+}
+
+fn ending(rules: &EndTls, first: &First<'_>, source: IpAddr, sides: impl Fn() -> Sides) -> Way {
     match first {
-        First::TooOld(_) if !rules.pass_old_tls => Way::TooOld,
-        First::TooOld(_) if sides().open.masters == 0 => Way::TooOld,
-        First::TooOld(_) => Way::Pass(Why::OldTls),
-        // One that is passed gets none of the alerts that only the library knows.
+        First::TooOld(_) if rules.pass_old_tls && sides().open.masters > 0 => Way::Pass(Why::OldTls),
+        First::TooOld(_) => Way::Refuse(Refused::TooOld),
+        // The library knows the alert; one that is passed gets none.
         First::Broken => Way::End,
-        First::Hello(Hello { sni: Some(name), .. }) if passes(rules, name) => match sides() {
-            sides if sides.open.masters > 0 => Way::Pass(Why::Sni),
-            _ => Way::End,
-        },
+        First::Hello(Hello { sni: Some(name), .. }) if passes(rules, name) && sides().open.masters > 0 => {
+            Way::Pass(Why::Sni)
+        }
         _ if rules.split == Split::ByCapacity && !sides().ends(source) => Way::Pass(Why::Split),
         _ => Way::End,
     }

@@ -119,6 +119,12 @@ table! {
     mom_packages: usize, Count, 32, 1, 4_096;
     /// Connections without a verified certificate from one source address. A whole site may share one address.
     unauthenticated_per_source: usize, Count, 256, 1, 1_000_000;
+    /// Passed connections open at once, of all. They last as long as both ends like, those of port 8142 for ever: the
+    /// rest is for agents whose TLS the door ends. At the bound, an address that passes stops accepting.
+    passed: usize, Count, 8_192, 1, 1_000_000;
+    /// How long nothing may move on a passed connection, in either direction. On port 8142 agents ping every two
+    /// minutes, and brokers end what is silent for 6 to 15.
+    pass_idle: Duration, Time, 15 * MINUTE, SECOND, 24 * 60 * MINUTE;
     /// To open a connection to a master, handshake included.
     connect_time: Duration, Time, 5 * SECOND, 100, MINUTE;
     /// To wait for the head of a response. A master holds a request up to 20 minutes for a free JRuby, and agents
@@ -206,6 +212,7 @@ impl Measures for Bounds {
         ("mom_ca", "connections", "each request is on a connection"),
         ("mom_packages", "connections", "each request is on a connection"),
         ("unauthenticated_per_source", "connections", "a higher one is never reached"),
+        ("passed", "connections", "each is one of them"),
         ("body", "bodies", "one kept body must fit into the memory for all of them"),
         ("csr", "body", "a certificate request is a kept body"),
     ];

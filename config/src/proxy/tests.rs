@@ -192,6 +192,7 @@ fn a_default_follows_the_bound_above_it_down() {
         handshakes: 100,
         master_connections: 100,
         unauthenticated_per_source: 100,
+        passed: 100,
         ..Bounds::default()
     };
     assert_eq!(bounds, expected);

@@ -1,4 +1,4 @@
-//! The access log: one line per request, written by one thread of its own.
+//! The access log: one line per request or passed connection, written by one thread of its own.
 //!
 //! A request gives its record to a bounded queue and goes on. When the disk is slower than the door the queue fills,
 //! and what does not fit is dropped and counted: an agent never waits for a log. A quiet door's line is in the file at
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::line;
 use super::metrics::Metrics;
+use super::passed::Passed;
 use super::record::Record;
 
 /// Lines waiting to be written: most of a second of a busy door. A record is under 300 bytes and owns at most a path
@@ -56,9 +57,9 @@ struct Asked {
     close: AtomicBool,
 }
 
-#[expect(clippy::large_enum_variant, reason = "nearly every message is a line")]
 enum Message {
     Line(Record),
+    Passed(Passed),
     /// Look at the flags.
     Wake,
 }
@@ -124,6 +125,12 @@ impl AccessLog {
     #[must_use]
     pub(super) fn line(&self, record: Record) -> bool {
         !self.asked.close.load(Relaxed) && self.queue.try_send(Message::Line(record)).is_ok()
+    }
+
+    /// The same for a passed connection.
+    #[must_use]
+    pub(super) fn passed(&self, passed: Passed) -> bool {
+        !self.asked.close.load(Relaxed) && self.queue.try_send(Message::Passed(passed)).is_ok()
     }
 
     /// Opens the file anew before the next line, as after a rotation.
@@ -197,9 +204,13 @@ impl Writer {
     }
 
     fn take(&mut self, message: Message) {
-        let Message::Line(record) = message else { return };
         let before = self.text.len();
-        if line::append(&mut self.text, &record).is_ok() {
+        let appended = match message {
+            Message::Line(record) => line::append(&mut self.text, &record),
+            Message::Passed(passed) => line::append_passed(&mut self.text, &passed),
+            Message::Wake => return,
+        };
+        if appended.is_ok() {
             self.gathered += 1;
         } else {
             self.text.truncate(before);

@@ -1,4 +1,4 @@
-//! One access line: a record as JSON, nothing but printable ASCII.
+//! One access line: a record of a request or of a passed connection as JSON, nothing but printable ASCII.
 //!
 //! Text from agents is escaped twice over: JSON's own escapes keep a line one line, and everything outside printable
 //! ASCII becomes `\uXXXX`, so that a path cannot paint a terminal when somebody reads the file with `tail`.
@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
 
+use super::passed::{self, Passed};
 use super::record::{Asked, Record};
 
 /// The keys of a line, in this order. What did not take place is absent.
@@ -82,6 +83,52 @@ pub(super) fn append(to: &mut Vec<u8>, record: &Record) -> Result<(), serde_json
         transfer_seconds: record.phases.transfer.map(Seconds),
         total_seconds: Seconds(record.phases.total),
     };
+    write(to, &line)
+}
+
+/// The keys of a passed connection's line, in this order.
+#[derive(Serialize)]
+struct PassedLine<'a> {
+    time: Stamp,
+    peer: SocketAddr,
+    /// What tells these lines from those of requests.
+    way: &'static str,
+    why: &'static str,
+    tls: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    master: Option<&'a str>,
+    outcome: &'static str,
+    attempts: u32,
+    bytes_in: u64,
+    bytes_out: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connect_seconds: Option<Seconds>,
+    total_seconds: Seconds,
+}
+
+/// Appends the line of a passed connection and its line feed.
+///
+/// # Errors
+/// As [`append`].
+pub(super) fn append_passed(to: &mut Vec<u8>, passed: &Passed) -> Result<(), serde_json::Error> {
+    let line = PassedLine {
+        time: Stamp(passed.began),
+        peer: passed.peer,
+        way: "pass",
+        why: passed.why.name(),
+        tls: passed::offered(passed.offered),
+        master: passed.master.as_ref().map(|master| master.certname().as_str()),
+        outcome: passed.outcome.name(),
+        attempts: passed.attempts,
+        bytes_in: passed.bytes_in,
+        bytes_out: passed.bytes_out,
+        connect_seconds: passed.connect.map(Seconds),
+        total_seconds: Seconds(passed.total),
+    };
+    write(to, &line)
+}
+
+fn write(to: &mut Vec<u8>, line: &impl Serialize) -> Result<(), serde_json::Error> {
     line.serialize(&mut serde_json::Serializer::with_formatter(&mut *to, Printable))?;
     to.push(b'\n');
     Ok(())
@@ -143,14 +190,43 @@ mod tests {
     use stagedoor_config::class::Class;
 
     use super::super::Observe;
+    use super::super::passed::PassOutcome;
     use super::super::record::{ENVIRONMENT, Outcome, PATH, Phases, clip};
     use super::super::tests::{certname, record};
     use super::*;
+    use crate::way::Why;
 
     fn line(record: &Record) -> String {
         let mut bytes = Vec::new();
         append(&mut bytes, record).unwrap();
         String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_passed_connections_line_says_why_it_was_passed_to_whom_and_how_much() {
+        let observe = Observe::new(7);
+        let passed = Passed {
+            began: SystemTime::UNIX_EPOCH + Duration::from_millis(1_766_274_259_123),
+            peer: "192.0.2.7:50123".parse().unwrap(),
+            why: Why::OldTls,
+            offered: Some(0x0301),
+            master: Some(observe.master(&certname("compile1.example.com"))),
+            attempts: 2,
+            bytes_in: 1_234,
+            bytes_out: 56_789,
+            connect: Some(Duration::from_micros(1_500)),
+            total: Duration::from_secs(7),
+            outcome: PassOutcome::Done,
+        };
+        let mut bytes = Vec::new();
+        append_passed(&mut bytes, &passed).unwrap();
+        let expected = concat!(
+            r#"{"time":"2025-12-20T23:44:19.123000Z","peer":"192.0.2.7:50123","way":"pass","why":"old_tls","#,
+            r#""tls":"1.0","master":"compile1.example.com","outcome":"done","attempts":2,"bytes_in":1234,"#,
+            r#""bytes_out":56789,"connect_seconds":0.0015,"total_seconds":7.0}"#,
+            "\n"
+        );
+        assert_eq!(String::from_utf8(bytes).unwrap(), expected);
     }
 
     #[test]

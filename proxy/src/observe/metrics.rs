@@ -11,7 +11,9 @@ use stagedoor_config::certname::Certname;
 use stagedoor_config::class::Class;
 
 use super::meter::{Bounds, Counter, Gauge, Histogram, Tally};
+use super::passed::{PassOutcome, Passed};
 use super::record::{Asked, Outcome, Record, TlsVersion};
+use crate::way::Why;
 
 /// One row for each class, and one for requests that were refused before they had one.
 pub(super) const CLASSES: usize = Class::ALL.len() + 1;
@@ -44,6 +46,12 @@ pub struct Metrics {
     pub handshake_seconds: Histogram,
     /// What agents' certificates have left, once for each handshake that succeeded with one.
     pub agent_certificate_remaining: Histogram,
+
+    pub(super) passed: [[Counter; PassOutcome::ALL.len()]; Why::ALL.len()],
+    /// Passed connections open now; raised by `Held::one`.
+    pub passed_open: Gauge,
+    /// Bytes that passed connections have moved, counted as they go.
+    pub passed_bytes: Both,
 
     /// Requests that carried `X-Client-*` headers, which were removed.
     pub forged_headers: Counter,
@@ -85,11 +93,32 @@ pub struct MomMetrics {
     pub refused: Counter,
 }
 
+/// Bytes of passed connections, each way.
+#[derive(Debug, Default)]
+pub struct Both {
+    /// From clients.
+    pub from_clients: Counter,
+    /// To clients.
+    pub to_clients: Counter,
+}
+
+impl Both {
+    /// So many more.
+    pub fn add(&self, from_clients: u64, to_clients: u64) {
+        // Nearly always one of the two is nothing.
+        for (counter, bytes) in [(&self.from_clients, from_clients), (&self.to_clients, to_clients)] {
+            if bytes > 0 {
+                counter.add(bytes);
+            }
+        }
+    }
+}
+
 /// One compile master's numbers. Kept by whoever talks to that master; its series end when the master is retired.
 #[derive(Debug)]
 pub struct MasterMetrics {
     certname: Certname,
-    /// Requests it has now; raised by `Held::one`.
+    /// Requests it has now, or connections that were passed to it.
     pub in_flight: Gauge,
     /// 1 while it is fit to take requests, else 0.
     pub fit: Gauge,
@@ -101,6 +130,9 @@ pub struct MasterMetrics {
     pub(super) connect: Histogram,
     pub(super) first_byte: Histogram,
     pub(super) transfer: Histogram,
+    pub(super) passed: [Counter; PassOutcome::ALL.len()],
+    /// Bytes of connections that were passed to it, counted as they go.
+    pub passed_bytes: Both,
 }
 
 /// What ends on a date.
@@ -116,26 +148,14 @@ pub enum Expiry {
     Renewal,
     /// The first certificate of the Puppet CA's bundle to end.
     PuppetCa,
-    /// The first of the Puppet CA's lists of revoked certificates whose next update is due.
+    /// The first list of revoked certificates whose next update is due.
     Crl,
-    /// The first certificate of the door CA to end.
-    DoorCa,
-    /// The first of the door CA's lists whose next update is due.
-    DoorCaCrl,
 }
 
 impl Expiry {
     /// Each of them, in the order of [`Expiry::index`].
-    pub const ALL: [Self; 8] = [
-        Self::DoorEcdsa,
-        Self::DoorRsa,
-        Self::MasterClient,
-        Self::Renewal,
-        Self::PuppetCa,
-        Self::Crl,
-        Self::DoorCa,
-        Self::DoorCaCrl,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::DoorEcdsa, Self::DoorRsa, Self::MasterClient, Self::Renewal, Self::PuppetCa, Self::Crl];
 
     /// Its place in [`Metrics::expiry`].
     #[must_use]
@@ -143,7 +163,7 @@ impl Expiry {
         self as usize
     }
 
-    /// The word for it: a CA's is that of its lists as well.
+    /// The word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -151,15 +171,9 @@ impl Expiry {
             Self::DoorRsa => "door_rsa",
             Self::MasterClient => "master_client",
             Self::Renewal => "renewal",
-            Self::PuppetCa | Self::Crl => "puppet_ca",
-            Self::DoorCa | Self::DoorCaCrl => "door_ca",
+            Self::PuppetCa => "puppet_ca",
+            Self::Crl => "crl",
         }
-    }
-
-    /// Whether it is a list, and what ends is its promise of the next one.
-    #[must_use]
-    pub const fn is_list(self) -> bool {
-        matches!(self, Self::Crl | Self::DoorCaCrl)
     }
 }
 
@@ -220,6 +234,9 @@ impl Metrics {
             handshakes_failed: std::array::from_fn(|_| Tally::of(&[])),
             handshake_seconds: Histogram::new(&HANDSHAKE),
             agent_certificate_remaining: Histogram::of_years(&REMAINING),
+            passed: Default::default(),
+            passed_open: Gauge::default(),
+            passed_bytes: Both::default(),
             forged_headers: Counter::default(),
             both_lengths: Counter::default(),
             bodies_held: Gauge::default(),
@@ -233,6 +250,15 @@ impl Metrics {
             roster_generation: Gauge::default(),
             access_lines_behind: Counter::default(),
             access_lines_unwritten: Counter::default(),
+        }
+    }
+
+    pub(super) fn passed(&self, passed: &Passed) {
+        let outcome = passed.outcome.index();
+        let of_all = self.passed.get(passed.why.index()).and_then(|row| row.get(outcome));
+        let of_master = passed.master.as_ref().and_then(|master| master.passed.get(outcome));
+        for counter in [of_all, of_master].into_iter().flatten() {
+            counter.inc();
         }
     }
 
@@ -309,6 +335,8 @@ impl MasterMetrics {
             connect: Histogram::new(&CONNECT),
             first_byte: Histogram::new(&COMPILE),
             transfer: Histogram::new(&TRANSFER),
+            passed: Default::default(),
+            passed_bytes: Both::default(),
         }
     }
 

@@ -1,8 +1,9 @@
-//! Where every outcome passes through: counters, one access line per request, the door's own log.
+//! Where every outcome passes through: counters, one access line per request or passed connection, the door's own log.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`record`] | what is known about one request when it is over |
+//! | [`passed`] | what is known about one passed connection when it is over |
 //! | [`metrics`] | everything the door counts, as handles |
 //! | [`meter`] | what is counted with |
 //! | [`scrape`] | the one home of names, units and labels |
@@ -18,6 +19,7 @@ mod line;
 pub mod log;
 pub mod meter;
 pub mod metrics;
+pub mod passed;
 pub mod record;
 pub mod request_id;
 pub mod scrape;
@@ -30,6 +32,7 @@ use stagedoor_config::certname::Certname;
 
 use self::access::{AccessLog, NoAccessLog};
 use self::metrics::{MasterMetrics, Metrics};
+use self::passed::Passed;
 use self::record::Record;
 use self::request_id::{RequestId, RequestIds};
 use self::scrape::Scrape;
@@ -82,6 +85,16 @@ impl Observe {
         self.metrics.request(&record);
         if let Some(access) = &self.access
             && !access.line(record)
+        {
+            self.metrics.access_lines_behind.inc();
+        }
+    }
+
+    /// A passed connection is over, however it ended.
+    pub fn passed(&self, passed: Passed) {
+        self.metrics.passed(&passed);
+        if let Some(access) = &self.access
+            && !access.passed(passed)
         {
             self.metrics.access_lines_behind.inc();
         }

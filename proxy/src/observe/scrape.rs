@@ -15,7 +15,9 @@ use stagedoor_config::class::Class;
 
 use super::meter::{Counter, Gauge, Histogram, Tally};
 use super::metrics::{CLASSES, Expiry, MasterMetrics, Metrics};
+use super::passed::PassOutcome;
 use super::record::{Outcome, TlsVersion};
+use crate::way::Why;
 
 /// What `/metrics` answers with as its Content-Type.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -54,6 +56,7 @@ impl Collector for Families {
         page.build()?;
         requests(&mut page, m)?;
         connections(&mut page, m)?;
+        passed(&mut page, m, &masters)?;
         per_master(&mut page, &masters)?;
         kept(&mut page, m)
     }
@@ -146,9 +149,43 @@ fn connections(page: &mut Page<'_>, m: &Metrics) -> fmt::Result {
     family.histogram(NO_LABELS, &m.agent_certificate_remaining)
 }
 
+fn passed(page: &mut Page<'_>, m: &Metrics, masters: &[Arc<MasterMetrics>]) -> fmt::Result {
+    page.level("passed_open", "Passed connections open", None, &m.passed_open)?;
+    let mut family = page.counter("passed", "Passed connections by why and how they ended", None)?;
+    for (why, row) in Why::ALL.iter().zip(&m.passed) {
+        for (outcome, counter) in PassOutcome::ALL.iter().zip(row) {
+            family.count([("reason", why.name()), ("outcome", outcome.name())], counter.get())?;
+        }
+    }
+    for (name, help, counter) in [
+        ("passed_in", "Bytes from clients on passed connections", &m.passed_bytes.from_clients),
+        ("passed_out", "Bytes to clients on passed connections", &m.passed_bytes.to_clients),
+    ] {
+        page.counter(name, help, Some(&Unit::Bytes))?.count(NO_LABELS, counter.get())?;
+    }
+    let name = |m: &MasterMetrics| m.certname().clone();
+    let mut family =
+        page.counter("master_passed", "Connections passed to a master and how they ended", None)?;
+    for m in masters {
+        for (outcome, counter) in PassOutcome::ALL.iter().zip(&m.passed) {
+            family.count([("master", name(m).as_str()), ("outcome", outcome.name())], counter.get())?;
+        }
+    }
+    let mut family = page.counter("master_passed_in", "Bytes passed to a master", Some(&Unit::Bytes))?;
+    for m in masters {
+        family.count([("master", name(m).as_str())], m.passed_bytes.from_clients.get())?;
+    }
+    let mut family = page.counter("master_passed_out", "Bytes passed from a master", Some(&Unit::Bytes))?;
+    for m in masters {
+        family.count([("master", name(m).as_str())], m.passed_bytes.to_clients.get())?;
+    }
+    Ok(())
+}
+
 fn per_master(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Result {
     let name = |m: &MasterMetrics| m.certname().clone();
-    let mut family = page.gauge("master_in_flight", "Requests a master has", None)?;
+    let mut family =
+        page.gauge("master_in_flight", "Requests, or passed connections, that a master has", None)?;
     for m in masters {
         family.level([("master", name(m).as_str())], m.in_flight.get())?;
     }
@@ -192,13 +229,13 @@ fn kept(page: &mut Page<'_>, m: &Metrics) -> fmt::Result {
     }
     let help = "When a certificate ends, in seconds since 1970";
     let mut family = page.gauge("certificate_expiry_timestamp", help, Some(&Unit::Seconds))?;
-    for (what, gauge) in Expiry::ALL.iter().zip(&m.expiry).filter(|(what, _)| !what.is_list()) {
+    for (what, gauge) in Expiry::ALL.iter().zip(&m.expiry).filter(|(what, _)| **what != Expiry::Crl) {
         family.known([("what", what.name())], gauge)?;
     }
     let help = "When the next list of revoked certificates is due, in seconds since 1970";
     let mut family = page.gauge("crl_next_update_timestamp", help, Some(&Unit::Seconds))?;
-    for (what, gauge) in Expiry::ALL.iter().zip(&m.expiry).filter(|(what, _)| what.is_list()) {
-        family.known([("what", what.name())], gauge)?;
+    if let Some(crl) = m.expiry.get(Expiry::Crl.index()) {
+        family.known(NO_LABELS, crl)?;
     }
     page.level("roster_generation", "The generation of the roster in force", None, &m.roster_generation)?;
     let mut family = page.counter("access_lines_dropped", "Access lines lost, by why", None)?;

@@ -1,8 +1,10 @@
-//! The pool of masters: one pure state behind one mutex that is held for the time of one decision.
+//! The pool of masters: one pure state behind one mutex that is held for the time of one decision. The roster's masters
+//! are one pool, the backends of a passed port another, in which nobody joins or leaves.
 //!
 //! Beside it, for each master, what lives: the way to it (`Peer`), its metrics, and the two tasks that ask how it
 //! is and where it is. It outlives every swap of settings and roster and is reconciled with each.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -16,6 +18,7 @@ use tokio::task::AbortHandle;
 use crate::link::{Peer, PeerId};
 use crate::observe::Observe;
 use crate::observe::metrics::MasterMetrics;
+use crate::way::Sides;
 use health::Verdict;
 use pick::Want;
 use state::{Live, State};
@@ -62,7 +65,7 @@ pub(crate) struct Member {
 /// What asks how a master is and where it is, until it leaves.
 struct Tasks([AbortHandle; 2]);
 
-/// A request in a master's hands; given back when dropped.
+/// A request in a master's hands, or a connection that was passed to it; given back when dropped.
 pub(crate) struct InHand {
     pool: Arc<Pool>,
     /// Whose hands.
@@ -106,11 +109,21 @@ impl Pool {
         }
     }
 
-    /// Gives a request into the hands of a master that is not among `tried`.
+    /// Gives a request into the hands of a sealed master that is not among `tried`.
     pub(crate) fn take(self: &Arc<Self>, want: Want, tried: &[u32]) -> Option<InHand> {
         let chance = fastrand::u64(..);
+        self.give(|state| state.take(want, tried, Instant::now(), chance))
+    }
+
+    /// Gives a connection from this address to an open master that is not among `tried`.
+    pub(crate) fn pass(self: &Arc<Self>, source: IpAddr, tried: &[u32]) -> Option<InHand> {
+        let chance = fastrand::u64(..);
+        self.give(|state| state.pass(source, tried, Instant::now(), chance))
+    }
+
+    fn give(self: &Arc<Self>, pick: impl FnOnce(&mut State) -> Option<u32>) -> Option<InHand> {
         let mut inside = self.lock();
-        let id = inside.state.take(want, tried, Instant::now(), chance)?;
+        let id = pick(&mut inside.state)?;
         let member = inside.members.iter().find_map(|(m, _)| (m.id == id).then(|| Arc::clone(m)));
         if member.is_none() {
             inside.state.give_back(id);
@@ -119,6 +132,11 @@ impl Pool {
         let member = member?;
         member.metrics.in_flight.inc();
         Some(InHand { pool: Arc::clone(self), member })
+    }
+
+    /// What each kind of master can carry.
+    pub(crate) fn sides(&self) -> Sides {
+        self.lock().state.sides(Instant::now())
     }
 
     /// What belongs to the master of this name.

@@ -7,6 +7,8 @@
 //! before, while that master has no more than its share.
 #![deny(clippy::disallowed_methods)]
 
+use std::net::IpAddr;
+
 /// What a request asks of the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
@@ -65,10 +67,14 @@ pub fn hash(text: &str) -> u64 {
     fnv(text.as_bytes())
 }
 
-/// The same over bytes that differ in few places, such as addresses, and spread over all 64 bits.
+/// The same over an address, and spread over all 64 bits, since addresses differ in few. An IPv4 address that came over
+/// an IPv6 socket is still that IPv4 address.
 #[must_use]
-pub fn hash_of(bytes: &[u8]) -> u64 {
-    mix(fnv(bytes))
+pub fn hash_of_address(ip: IpAddr) -> u64 {
+    mix(match ip.to_canonical() {
+        IpAddr::V4(ip) => fnv(&ip.octets()),
+        IpAddr::V6(ip) => fnv(&ip.octets()),
+    })
 }
 
 fn fnv(bytes: &[u8]) -> u64 {

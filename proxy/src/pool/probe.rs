@@ -1,4 +1,5 @@
-//! Asking a master whether it is fit: `GET /status/v1/simple/server`, and `/master` where that is not known.
+//! Asking a master whether it is fit: `GET /status/v1/simple/server`, and `/master` where that is not known; of an open
+//! one `/status/v1/simple` where neither is, or nothing but a TCP connection where it was admitted so.
 //!
 //! Each question opens a connection of its own, as a new request would have to: a master whose certificate expired
 //! or that accepts no more connections is found out here and not by an agent. The question needs no JRuby, so an
@@ -8,23 +9,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, Uri};
+use stagedoor_config::master::{Check, Kind};
 
 use super::question::{Question, Questions, Unanswered};
 use crate::door::Door;
+use crate::link::Unconnected;
 use crate::observe::log::chain;
-use crate::pool::Member;
 use crate::pool::health::Verdict;
+use crate::pool::{Member, Pool};
 
 /// Puppet Server 6.14 and later; the same answer as `/master` there.
 const SERVER: &str = "/status/v1/simple/server";
 /// Before 6.14.
 const MASTER: &str = "/status/v1/simple/master";
+/// Whatever it is: good while every service of it is.
+const ANYTHING: &str = "/status/v1/simple";
 /// The state in words is a few bytes; an error page, which has a status too, some kilobytes.
 const MOST: usize = 64 * 1024;
 
-/// Asks one master again and again, until the task is ended because the master left.
-pub(crate) async fn keep_asking(door: Arc<Door>, member: Arc<Member>) {
-    let Member { id, peer, metrics, .. } = &*member;
+/// Asks one master of a pool again and again, until the task is ended because the master left.
+pub(crate) async fn keep_asking(door: Arc<Door>, pool: Arc<Pool>, member: Arc<Member>) {
+    let Member { id, peer, metrics, kind, .. } = &*member;
+    let takes = if kind.is_sealed() { "requests" } else { "connections" };
     let mut path = SERVER;
     loop {
         let settings = Arc::clone(&door.snapshot.load().settings);
@@ -34,9 +40,9 @@ pub(crate) async fn keep_asking(door: Arc<Door>, member: Arc<Member>) {
         let outcome = asked.unwrap_or(Err(Ill::Late));
         if outcome.is_ok() { &metrics.probes_passed } else { &metrics.probes_failed }.inc();
         let why = outcome.err().map(|ill| chain(&ill));
-        match door.pool.probed(*id, why.clone(), health.rise, health.fall) {
+        match pool.probed(*id, why.clone(), health.rise, health.fall) {
             Some(Verdict::Unfit) => {
-                tracing::warn!(master = %peer.certname, why, "master is unfit: it takes no requests while another is fit");
+                tracing::warn!(master = %peer.certname, why, "master is unfit: it takes no {takes} while another is fit");
                 metrics.fit.set(0);
             }
             Some(Verdict::Fit) => {
@@ -59,6 +65,8 @@ fn spread(interval: Duration) -> Duration {
 enum Ill {
     #[error("no answer in time")]
     Late,
+    #[error("cannot connect")]
+    Unconnected(#[source] Unconnected),
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
     #[error("it answered {0}")]
@@ -66,15 +74,25 @@ enum Ill {
 }
 
 async fn ask(door: &Door, member: &Member, path: &mut &'static str, patience: Duration) -> Result<(), Ill> {
-    let status = question(door, member, path, patience).await?;
-    if status != StatusCode::NOT_FOUND {
-        return if status == StatusCode::OK { Ok(()) } else { Err(Ill::Status(status)) };
+    if member.kind == (Kind::Open { check: Check::Tcp }) {
+        return member.peer.connect_bare(patience).await.map(drop).map_err(Ill::Unconnected);
     }
-    *path = if *path == SERVER { MASTER } else { SERVER };
-    match question(door, member, path, patience).await? {
-        StatusCode::OK => Ok(()),
-        status => Err(Ill::Status(status)),
+    // All services of a sealed master together say less than the one that compiles.
+    let paths = if member.kind.is_sealed() { &[SERVER, MASTER][..] } else { &[SERVER, MASTER, ANYTHING] };
+    let known = paths.iter().position(|known| known == path).unwrap_or_default();
+    let mut last = Ill::Status(StatusCode::NOT_FOUND);
+    for tried in paths.iter().cycle().skip(known).take(paths.len()) {
+        *path = tried;
+        match question(door, member, path, patience).await? {
+            StatusCode::OK => return Ok(()),
+            StatusCode::NOT_FOUND => {}
+            status => {
+                last = Ill::Status(status);
+                break;
+            }
+        }
     }
+    Err(last)
 }
 
 async fn question(

@@ -67,7 +67,7 @@ pub(crate) async fn keep(address: String, known: watch::Sender<Addresses>) {
 }
 
 /// `host:port` in two, an IPv6 address without its brackets.
-fn split(address: &str) -> Option<(&str, u16)> {
+pub(crate) fn split(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     Some((host, port.parse().ok()?))

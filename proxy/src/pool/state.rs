@@ -4,13 +4,16 @@
 //! time of one call. It outlives every swap of settings and roster and is reconciled with each.
 #![deny(clippy::disallowed_methods)]
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use stagedoor_config::certname::Certname;
 use stagedoor_config::master::{Master, Standing};
 
+use super::affinity::Affinity;
 use super::health::{Health, Verdict};
 use super::pick::{self, Candidate, Want};
+use crate::way::Sides;
 
 /// How long a master without any verdict is waited for. A probe that has not come back by then says less than the
 /// agents that wait.
@@ -26,6 +29,7 @@ pub struct State {
     next_id: u32,
     /// By a hash of the certname: the whole hash, to tell agents in one place apart, and the master's number.
     last: Vec<(u64, u32)>,
+    affinity: Affinity,
     /// Kept between calls so that a choice allocates nothing.
     scratch: Vec<Candidate>,
 }
@@ -41,7 +45,7 @@ pub struct Live {
     pub health: Health,
     /// Why its last probe was bad, in words; none after a good one.
     pub why: Option<String>,
-    /// Requests it has in hand.
+    /// Requests it has in hand, or connections that were passed to it.
     pub in_flight: u32,
     joined: Instant,
     name: u64,
@@ -58,7 +62,13 @@ pub struct Changes {
 
 impl Default for State {
     fn default() -> Self {
-        Self { masters: Vec::new(), next_id: 0, last: vec![(0, 0); REMEMBERED], scratch: Vec::new() }
+        Self {
+            masters: Vec::new(),
+            next_id: 0,
+            last: vec![(0, 0); REMEMBERED],
+            affinity: Affinity::default(),
+            scratch: Vec::new(),
+        }
     }
 }
 
@@ -103,13 +113,35 @@ impl State {
 
     /// Picks a sealed master that is not among `tried` and counts the request as in its hands.
     pub fn take(&mut self, want: Want, tried: &[u32], now: Instant, chance: u64) -> Option<u32> {
+        // An open master would take a request for one of its own clients', who states no identity.
+        self.choose(|live| live.master.kind.is_sealed(), want, tried, now, chance)
+    }
+
+    /// Picks an open master that is not among `tried` for a connection from this address, the one that had the last
+    /// while it has no more than its share, and counts the connection as passed to it.
+    pub fn pass(&mut self, source: IpAddr, tried: &[u32], now: Instant, chance: u64) -> Option<u32> {
+        let source = pick::hash_of_address(source);
+        let want = self.affinity.home(source, now).map_or(Want::LeastBusy, Want::Stay);
+        // A sealed master would refuse the client, who has no certificate of the door's.
+        let picked = self.choose(|live| !live.master.kind.is_sealed(), want, tried, now, chance)?;
+        self.affinity.settle(source, picked, now);
+        Some(picked)
+    }
+
+    fn choose(
+        &mut self,
+        of: impl Fn(&Live) -> bool,
+        want: Want,
+        tried: &[u32],
+        now: Instant,
+        chance: u64,
+    ) -> Option<u32> {
         let mut candidates = std::mem::take(&mut self.scratch);
         candidates.clear();
         candidates.extend(
             self.masters
                 .iter()
-                // An open master would take a request for one of its own clients', who states no identity.
-                .filter(|live| live.master.kind.is_sealed())
+                .filter(|live| of(live))
                 .filter(|live| live.master.standing == Standing::Admitted && !tried.contains(&live.id))
                 .map(|live| Candidate {
                     id: live.id,
@@ -124,6 +156,12 @@ impl State {
             live.in_flight += 1;
         }
         picked
+    }
+
+    /// What each kind of master can carry.
+    #[must_use]
+    pub fn sides(&self, now: Instant) -> Sides {
+        Sides::of(self.masters.iter().map(|live| (&live.master, live.fit(now))))
     }
 
     /// A request is no longer in a master's hands. A master that has left meanwhile is forgotten already.
@@ -163,12 +201,10 @@ impl State {
         &self.masters
     }
 
-    /// Whether some master can take work by its own health, not by the rule that health never empties the pool.
+    /// Whether some sealed master can take work by its own health, not by the rule that health never empties the pool.
     #[must_use]
     pub fn able(&self, now: Instant) -> bool {
-        self.masters.iter().any(|live| {
-            live.master.kind.is_sealed() && live.master.standing == Standing::Admitted && live.fit(now)
-        })
+        self.sides(now).sealed.fit
     }
 }
 
@@ -186,6 +222,7 @@ impl Live {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use stagedoor_config::master::{Check, JETTY_HEADER_LIMIT, Kind};
 
     use super::*;
@@ -238,6 +275,42 @@ mod tests {
     }
 
     #[test]
+    fn an_address_stays_with_its_master_while_that_is_admitted_fit_and_no_busier_than_others() {
+        let now = start();
+        let open = Kind::Open { check: Check::Tcp };
+        let mut roster = ["a", "b"].map(|name| Master { kind: open, ..master(name, Standing::Admitted) });
+        let mut state = pool(&roster, now);
+        for id in 0..2 {
+            let _flip = state.probed(id, None, 2, 3);
+        }
+        let from = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let home = state.pass(from(1), &[], now, 0).expect("two are there");
+        let other = state.pass(from(2), &[], now, 0).expect("two are there");
+        assert_ne!(home, other, "the least busy");
+        for chance in 0..4 {
+            assert_eq!(
+                state.pass(from(1), &[], now, chance),
+                Some(home),
+                "up to a quarter more than the mean and one"
+            );
+        }
+        assert_eq!(state.pass(from(1), &[], now, 0), Some(other), "no more than its share");
+        assert_eq!(state.pass(from(1), &[other], now, 0), Some(home), "nobody else is left");
+        for _ in 0..4 {
+            state.give_back(home);
+        }
+        roster[home as usize].standing = Standing::Draining;
+        let _nothing = state.reconcile(&roster, now);
+        for last in 0..20 {
+            assert_eq!(
+                state.pass(from(last), &[], now, last.into()),
+                Some(other),
+                "a draining master gets nothing new"
+            );
+        }
+    }
+
+    #[test]
     fn a_retired_master_may_give_back_what_it_had() {
         let now = start();
         let mut state = pool(&[master("a", Standing::Admitted)], now);
@@ -270,6 +343,35 @@ mod tests {
         let changes = state.reconcile(&roster, now);
         assert_eq!((changes.left, changes.joined.len()), (vec![0], 1));
         assert_eq!(state.masters()[0].health.verdict(), Verdict::Unknown);
+    }
+
+    proptest! {
+        #[test]
+        fn no_request_goes_to_an_open_master_and_no_connection_is_passed_to_a_sealed_one(
+            kinds in proptest::collection::vec(any::<bool>(), 1..8),
+            fits in proptest::collection::vec(any::<bool>(), 8),
+            asks in proptest::collection::vec((any::<bool>(), 0_u32..8, any::<u8>(), any::<u64>()), 1..40),
+        ) {
+            let now = start();
+            let kind = |sealed| if sealed { Kind::SEALED } else { Kind::Open { check: Check::Status } };
+            let roster: Vec<Master> = kinds
+                .iter()
+                .enumerate()
+                .map(|(n, sealed)| Master { kind: kind(*sealed), ..master(&format!("m{n}"), Standing::Admitted) })
+                .collect();
+            let mut state = pool(&roster, now);
+            for (id, fit) in (0_u32..).zip(fits).take(roster.len()) {
+                let _flip = state.probed(id, (!fit).then(String::new), 1, 1);
+            }
+            for (request, prefer, last, chance) in asks {
+                let picked = match request {
+                    true => state.take(Want::Prefer(prefer), &[], now, chance),
+                    false => state.pass(IpAddr::from([192, 0, 2, last]), &[], now, chance),
+                };
+                let there = kinds.contains(&request);
+                prop_assert_eq!(picked.map(|id| kinds[id as usize]), there.then_some(request));
+            }
+        }
     }
 
     #[test]

@@ -20,12 +20,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use stagedoor_config::proxy::Settings;
+use stagedoor_config::proxy::{Behind, Listen, Mode, Settings};
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as value;
 use tokio_util::sync::CancellationToken;
 
+use crate::accept::{Entrance, accept};
 use crate::admin::{self, NotOpened};
 use crate::door::Door;
 use crate::link::{Links, Peer, PeerId};
@@ -149,6 +150,11 @@ pub fn start(settings: Settings) -> Result<Running, NotStarted> {
     let mom = mom(&settings, &beside)?;
     let door = Door::new(snapshot, pool, mom, observe);
     door.man(&roster);
+    let entrances = settings.listen.iter().zip(listeners).map(|(listen, listener)| {
+        let entrance = Entrance { listen: listen.clone(), behind: behind(&door, listen, &beside) };
+        (Arc::new(entrance), listener)
+    });
+    let entrances: Vec<_> = entrances.collect();
 
     let shutdown = CancellationToken::new();
     let inside = Arc::new(inside::FromInside::new(Arc::clone(&door)));
@@ -159,7 +165,7 @@ pub fn start(settings: Settings) -> Result<Running, NotStarted> {
         shutdown.clone(),
     ))?;
     beside.spawn(files.watch(Arc::clone(&door)));
-    let threads = serve(&door, &settings, &listeners)?;
+    let threads = serve(&door, &settings, &entrances)?;
     for address in &agents {
         tracing::info!(%address, masters = roster.masters.len(), generation = roster.generation, "listening");
     }
@@ -203,7 +209,7 @@ impl Running {
 fn serve(
     door: &Arc<Door>,
     settings: &Settings,
-    listeners: &[TcpListener],
+    entrances: &[(Arc<Entrance>, TcpListener)],
 ) -> Result<Vec<JoinHandle<()>>, NotStarted> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = settings.workers.unwrap_or(cores);
@@ -211,28 +217,33 @@ fn serve(
         .map(|number| {
             let door = Arc::clone(door);
             let links = Links::new(threads);
-            let listeners = listeners
+            let entrances = entrances
                 .iter()
-                .map(TcpListener::try_clone)
+                .map(|(entrance, listener)| Ok((Arc::clone(entrance), listener.try_clone()?)))
                 .collect::<io::Result<Vec<_>>>()
                 .map_err(NotStarted::Thread)?;
             let runtime =
                 runtime::Builder::new_current_thread().enable_all().build().map_err(NotStarted::Thread)?;
             std::thread::Builder::new()
                 .name(format!("serve-{number}"))
-                .spawn(move || thread(&runtime, &door, &links, listeners))
+                .spawn(move || thread(&runtime, &door, &links, entrances))
                 .map_err(NotStarted::Thread)
         })
         .collect()
 }
 
 /// What one serving thread does from start to end.
-fn thread(runtime: &Runtime, door: &Arc<Door>, links: &Arc<Links>, listeners: Vec<TcpListener>) {
+fn thread(
+    runtime: &Runtime,
+    door: &Arc<Door>,
+    links: &Arc<Links>,
+    entrances: Vec<(Arc<Entrance>, TcpListener)>,
+) {
     runtime.block_on(async {
-        for listener in listeners {
+        for (entrance, listener) in entrances {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    tokio::spawn(crate::accept::accept(Arc::clone(door), Arc::clone(links), listener));
+                    tokio::spawn(accept(Arc::clone(door), Arc::clone(links), entrance, listener));
                 }
                 Err(error) => tracing::error!(%error, "a thread cannot listen"),
             }
@@ -256,6 +267,17 @@ fn thread(runtime: &Runtime, door: &Arc<Door>, links: &Arc<Links>, listeners: Ve
         // What is open now finishes on this thread; the bound is what an operator grants a stop.
         drop(tokio::time::timeout(bounds.drain_time, open).await);
     });
+}
+
+/// Where connections go that are passed from this address: to the roster's open masters, or to backends of its own.
+fn behind(door: &Arc<Door>, listen: &Listen, beside: &Runtime) -> Arc<Pool> {
+    let Mode::Pass(Behind::Backends { addresses, check }) = &listen.mode else {
+        return Arc::clone(&door.pool);
+    };
+    let most = door.snapshot.load().settings.bounds.master_connections;
+    let pool = Pool::new(Arc::clone(&door.observe), most, beside.handle().clone());
+    door.man_backends(&pool, addresses, *check);
+    pool
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, NotStarted> {

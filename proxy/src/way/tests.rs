@@ -3,9 +3,9 @@ use std::num::NonZero;
 use proptest::prelude::*;
 use stagedoor_config::certname::Certname;
 use stagedoor_config::master::{Check, JETTY_HEADER_LIMIT, Kind};
+use stagedoor_config::proxy::Behind;
 
 use super::*;
-use crate::hello::NotTls;
 
 const OPEN: Kind = Kind::Open { check: Check::Status };
 
@@ -35,9 +35,12 @@ fn ended(sides: &Sides, sources: u32) -> u32 {
 const HELLO: First<'static> = First::Hello(Hello { highest: 0x0304, sni: None });
 const OLD: First<'static> = First::TooOld(Hello { highest: 0x0301, sni: None });
 
-fn rules(pass_old_tls: bool, pass_sni: &[&str], split: Split) -> EndTls {
-    EndTls { pass_old_tls, pass_sni: pass_sni.iter().map(|&name| name.to_owned()).collect(), split }
+fn rules(pass_old_tls: bool, pass_sni: &[&str], split: Split) -> Mode {
+    let pass_sni = pass_sni.iter().map(|&name| name.to_owned()).collect();
+    Mode::EndTls(EndTls { pass_old_tls, pass_sni, split })
 }
+
+const TOO_OLD: Way = Way::Refuse(Refused::TooOld);
 
 #[test]
 fn an_address_that_was_told_nothing_ends_everything_and_refuses_what_is_too_old() {
@@ -46,7 +49,7 @@ fn an_address_that_was_told_nothing_ends_everything_and_refuses_what_is_too_old(
     for first in [HELLO, First::Fragmented, First::Broken] {
         assert_eq!(way(&rules, &first, from(1), both), Way::End);
     }
-    assert_eq!(way(&rules, &OLD, from(1), both), Way::TooOld);
+    assert_eq!(way(&rules, &OLD, from(1), both), TOO_OLD);
 }
 
 #[test]
@@ -56,7 +59,7 @@ fn an_old_agent_is_passed_while_an_open_master_is_admitted() {
     assert_eq!(way(&rules, &OLD, from(1), || sides(&there)), Way::Pass(Why::OldTls));
     assert_eq!(way(&rules, &HELLO, from(1), || sides(&there)), Way::End);
     there[1].standing = Standing::Draining;
-    assert_eq!(way(&rules, &OLD, from(1), || sides(&there)), Way::TooOld);
+    assert_eq!(way(&rules, &OLD, from(1), || sides(&there)), TOO_OLD);
 }
 
 #[test]
@@ -115,17 +118,30 @@ fn a_kind_without_a_fit_master_leaves_everybody_to_the_other() {
 #[test]
 fn where_an_address_stands_is_the_same_in_every_release() {
     // Doors of two releases stand side by side during an upgrade; these numbers may never change.
-    let places = ["10.0.0.1", "192.0.2.7", "2001:db8::1"].map(|ip| place(ip.parse().unwrap()));
+    let places =
+        ["10.0.0.1", "192.0.2.7", "2001:db8::1"].map(|ip| pick::hash_of_address(ip.parse().unwrap()));
     assert_eq!(places.map(|place| place >> 48), PLACES);
-    assert_eq!(place("::ffff:10.0.0.1".parse().unwrap()), places[0]);
+    assert_eq!(pick::hash_of_address("::ffff:10.0.0.1".parse().unwrap()), places[0]);
 }
 
 const PLACES: [u64; 3] = [59303, 49213, 8557];
 
 #[test]
-fn what_is_no_tls_never_gets_here_and_is_ended_if_it_does() {
-    let first = First::NotTls(NotTls::Other);
-    assert_eq!(way(&EndTls::default(), &first, from(1), Sides::default), Way::End);
+fn an_address_that_passes_passes_every_hello_and_nothing_else() {
+    let mode = Mode::Pass(Behind::OpenMasters);
+    for first in [HELLO, OLD, First::Fragmented] {
+        assert_eq!(way(&mode, &first, from(1), Sides::default), Way::Pass(Why::Listener));
+    }
+    assert_eq!(way(&mode, &First::Broken, from(1), Sides::default), Way::Refuse(Refused::Broken));
+}
+
+#[test]
+fn what_is_no_tls_is_refused_everywhere() {
+    let first = First::NotTls(NotTls::PlainHttp);
+    for mode in [Mode::Pass(Behind::OpenMasters), rules(true, &[], Split::ByCapacity)] {
+        let open = || sides(&[master(OPEN, 0)]);
+        assert_eq!(way(&mode, &first, from(1), open), Way::Refuse(Refused::NotTls(NotTls::PlainHttp)));
+    }
 }
 
 fn any_masters() -> impl Strategy<Value = Vec<Master>> {

@@ -1,0 +1,261 @@
+//! Bytes of one passed connection, both ways, until both ends are done, one breaks off, or nothing moves any more.
+//!
+//! An idle connection holds no buffer: a thread has one for all of its connections, from which what was read is
+//! written on before anybody else's turn. Only what the far side does not take at once is kept, at most [`BUFFER`]
+//! bytes each way, and nothing more is read until it is gone. The end of one side's bytes is passed on as such, and the
+//! other direction goes on.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+/// The most bytes read at once, and kept for a side that does not take them: one TLS record.
+const BUFFER: usize = 16 * 1024;
+
+/// In how many looks the idle limit is divided: a connection ends at most a quarter later than it should.
+const LOOKS: u32 = 4;
+
+thread_local! {
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
+}
+
+/// How the passing of bytes ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Each side said that it has no more.
+    Done,
+    /// The client broke off.
+    Client,
+    /// The master broke off.
+    Master,
+    /// Nothing moved in either direction for as long as that may be.
+    Idle,
+}
+
+/// What has moved so far, read by whoever counts.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    /// From the client to the master.
+    pub up: AtomicU64,
+    /// From the master to the client.
+    pub down: AtomicU64,
+}
+
+/// Which side broke off.
+enum Broken {
+    From,
+    To,
+}
+
+/// What one turn came to.
+enum Turn {
+    Moved,
+    /// The far side took no more than it has; this is left.
+    Left(Vec<u8>),
+    End,
+}
+
+/// Passes bytes until it is over. `count` is told of bytes as they go, up and down.
+pub(super) async fn both_ways<C, M>(
+    client: (impl AsyncRead + Unpin, C),
+    master: (impl AsyncRead + Unpin, M),
+    idle: Duration,
+    moved: &Moved,
+    count: impl Fn(u64, u64) + Sync,
+) -> Ended
+where
+    C: AsyncWrite + Unpin,
+    M: AsyncWrite + Unpin,
+{
+    let up = async {
+        let ended = one_way(client.0, master.1, |bytes| {
+            moved.up.fetch_add(bytes, Relaxed);
+            count(bytes, 0);
+        });
+        ended.await.map_err(|broken| match broken {
+            Broken::From => Ended::Client,
+            Broken::To => Ended::Master,
+        })
+    };
+    let down = async {
+        let ended = one_way(master.0, client.1, |bytes| {
+            moved.down.fetch_add(bytes, Relaxed);
+            count(0, bytes);
+        });
+        ended.await.map_err(|broken| match broken {
+            Broken::From => Ended::Master,
+            Broken::To => Ended::Client,
+        })
+    };
+    tokio::select! {
+        ended = async { tokio::try_join!(up, down) } => ended.err().unwrap_or(Ended::Done),
+        () = idle_for(idle, moved) => Ended::Idle,
+    }
+}
+
+/// Waits until nothing has moved for so long.
+async fn idle_for(idle: Duration, moved: &Moved) {
+    let all = || moved.up.load(Relaxed).wrapping_add(moved.down.load(Relaxed));
+    let (mut before, mut quiet) = (all(), 0);
+    while quiet < LOOKS {
+        tokio::time::sleep(idle / LOOKS).await;
+        let now = all();
+        quiet = if now == before { quiet + 1 } else { 0 };
+        before = now;
+    }
+}
+
+async fn one_way(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    moved: impl Fn(u64),
+) -> Result<(), Broken> {
+    loop {
+        match turn(&mut from, &mut to, &moved).await? {
+            Turn::Moved => {}
+            Turn::Left(rest) => {
+                to.write_all(&rest).await.map_err(|_| Broken::To)?;
+                moved(rest.len() as u64);
+            }
+            Turn::End => {
+                return match to.shutdown().await {
+                    Ok(()) => Ok(()),
+                    // It is gone already: whether that is an end or a break is told by its own bytes.
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+                    Err(_) => Err(Broken::To),
+                };
+            }
+        }
+    }
+}
+
+/// Reads once and writes as much of it as the far side takes now.
+async fn turn(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    moved: &impl Fn(u64),
+) -> Result<Turn, Broken> {
+    poll_fn(|cx| {
+        READ.with_borrow_mut(|buffer| {
+            let mut read = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut *from).poll_read(cx, &mut read)).map_err(|_| Broken::From)?;
+            let mut left = read.filled();
+            if left.is_empty() {
+                return Poll::Ready(Ok(Turn::End));
+            }
+            while !left.is_empty() {
+                match Pin::new(&mut *to).poll_write(cx, left) {
+                    Poll::Ready(Ok(written @ 1..)) => {
+                        moved(written as u64);
+                        left = left.get(written..).unwrap_or_default();
+                    }
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken::To)),
+                    Poll::Pending => return Poll::Ready(Ok(Turn::Left(left.to_vec()))),
+                }
+            }
+            Poll::Ready(Ok(Turn::Moved))
+        })
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex, split};
+
+    use super::*;
+
+    const QUARTER: Duration = Duration::from_secs(15 * 60);
+
+    /// Two ends, and what passes bytes between them.
+    fn passing(room: usize) -> (DuplexStream, DuplexStream, tokio::task::JoinHandle<(Ended, u64, u64)>) {
+        let ((client, ours), (theirs, master)) = (duplex(room), duplex(room));
+        let task = tokio::spawn(async move {
+            let moved = Moved::default();
+            let ended = both_ways(split(ours), split(theirs), QUARTER, &moved, |_, _| {}).await;
+            (ended, moved.up.into_inner(), moved.down.into_inner())
+        });
+        (client, master, task)
+    }
+
+    async fn rest(mut of: impl AsyncRead + Unpin) -> Vec<u8> {
+        let mut all = Vec::new();
+        of.read_to_end(&mut all).await.expect("it ends");
+        all
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_one_direction_is_passed_on_and_the_other_goes_on() {
+        let (mut client, mut master, task) = passing(64);
+        client.write_all(b"question").await.expect("open");
+        client.shutdown().await.expect("open");
+        assert_eq!(rest(&mut master).await, b"question");
+        tokio::time::sleep(QUARTER / 2).await;
+        master.write_all(b"answer").await.expect("the other way is open");
+        drop(master);
+        assert_eq!(rest(&mut client).await, b"answer");
+        assert_eq!(task.await.expect("no panic"), (Ended::Done, 8, 6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_byte_in_either_direction_keeps_both_open_and_silence_ends_them() {
+        let (mut client, mut master, task) = passing(64);
+        let began = tokio::time::Instant::now();
+        for _ in 0..4 {
+            tokio::time::sleep(QUARTER * 9 / 10).await;
+            master.write_all(b"p").await.expect("open");
+            client.read_u8().await.expect("a ping");
+        }
+        let spoke = tokio::time::Instant::now();
+        assert!(spoke - began > QUARTER * 3);
+        assert_eq!(task.await.expect("no panic").0, Ended::Idle);
+        let waited = spoke.elapsed();
+        assert!((QUARTER..=QUARTER * 5 / 4).contains(&waited), "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_side_that_does_not_read_holds_up_its_own_connection_and_ends_as_idle() {
+        let (mut client, master, task) = passing(1024);
+        let all = vec![7; 100_000];
+        let sent = tokio::time::timeout(QUARTER / 8, client.write_all(&all)).await;
+        assert!(sent.is_err(), "nobody reads, so nothing more is taken");
+        assert_eq!(task.await.expect("no panic").0, Ended::Idle);
+        drop(master);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn bytes_arrive_as_they_were_sent_whatever_the_room_on_the_way(
+            room in 1_usize..40_000,
+            up in proptest::collection::vec(any::<u8>(), 0..70_000),
+            down in proptest::collection::vec(any::<u8>(), 0..70_000),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(async {
+                let (client, master, task) = passing(room);
+                let says = |end: DuplexStream, bytes: Vec<u8>| async move {
+                    let (read, mut write) = split(end);
+                    let send = async move {
+                        write.write_all(&bytes).await.expect("open");
+                        write.shutdown().await.expect("open");
+                    };
+                    tokio::join!(send, rest(read)).1
+                };
+                let (at_client, at_master) = tokio::join!(says(client, up.clone()), says(master, down.clone()));
+                prop_assert!(at_client == down && at_master == up);
+                let told = (Ended::Done, up.len() as u64, down.len() as u64);
+                prop_assert_eq!(task.await.expect("no panic"), told);
+                Ok(())
+            })?;
+        }
+    }
+}
