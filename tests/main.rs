@@ -16,6 +16,7 @@
 //! | `flush` | environment caches flushed on every master, each master's own status relayed, `stagedoor masters` |
 //! | `bad_days` | hangs, stalls, leavers, attackers: what stays up, and who is told what |
 //! | `check` | `stagedoor check`: what a start would stumble over, told before it |
+//! | `door_ca` | `stagedoor door-ca`, and a door whose certificate of it is no good |
 //! | `roster` | `stagedoor roster`: the roster by commands |
 //! | `stand_ins` | the stand-ins themselves: that they refuse what real Puppet refuses |
 //! | `wire` | raw bytes both ways: targets, framing, heads, the order of things on a connection |
@@ -28,6 +29,7 @@ mod bad_input;
 mod bodies;
 mod bootstrap;
 mod check;
+mod door_ca;
 mod files;
 mod flush;
 mod health;

@@ -23,11 +23,13 @@ use stagedoor_config::certname::Certname;
 use stagedoor_config::trust::{AgentVerifier, Judged, MasterVerifier, Refused, Trust};
 
 mod pair;
+mod papers;
 mod reason;
 #[cfg(test)]
 mod tests;
 
 pub use pair::{BadPair, Pair};
+pub use papers::{BadDoorCa, Papers, Unfit};
 pub use reason::{REASONS, reason, words};
 
 /// HTTP/1.1 and nothing else, on every side: a client that offers only other protocols is told so, one that offers

@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,8 +17,10 @@ use rcgen::{
     Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
+use tempfile::TempDir;
 
 use crate::csr;
+use crate::door::binary;
 use crate::identity::{Identity, KeyKind, Leaf};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -273,32 +276,116 @@ pub fn replace(path: &Path, text: &str) {
 }
 
 /// The private CA that sealed masters accept client certificates of.
-pub struct DoorCa(Authority);
+pub struct DoorCa(Made);
+
+enum Made {
+    /// For tests that want odd certificates of it.
+    Here(Box<Authority>),
+    /// By `stagedoor door-ca`, in this folder.
+    ByCommand(TempDir),
+}
 
 impl DoorCa {
     /// A new one.
     #[must_use]
     pub fn new() -> Self {
-        Self(Authority::self_signed("stagedoor door CA", KeyKind::P256))
+        Self(Made::Here(Box::new(Authority::self_signed("stagedoor door CA", KeyKind::P256))))
     }
 
-    /// The authority itself.
+    /// A new one as an operator makes it.
     #[must_use]
-    pub fn authority(&self) -> &Authority {
-        &self.0
+    pub fn by_command() -> Self {
+        let made = Self(Made::ByCommand(TempDir::new().expect("a temporary folder")));
+        made.command(&["init"]);
+        made
+    }
+
+    /// `stagedoor door-ca` with these words: what it said on its standard output.
+    ///
+    /// # Panics
+    /// When it fails, or the CA was not made by it.
+    pub fn command(&self, words: &[&str]) -> String {
+        let done =
+            Command::new(binary()).arg("door-ca").args(words).arg("--folder").arg(self.folder()).output();
+        let done = done.expect("the door's program runs");
+        assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).expect("words are UTF-8")
+    }
+
+    /// Where the command keeps it.
+    ///
+    /// # Panics
+    /// When it was not made by the command.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        match &self.0 {
+            Made::Here(_) => panic!("this CA was not made by `stagedoor door-ca`"),
+            Made::ByCommand(folder) => folder.path().join("ca"),
+        }
+    }
+
+    /// `ca.pem`.
+    #[must_use]
+    pub fn bundle_pem(&self) -> String {
+        match &self.0 {
+            Made::Here(authority) => authority.pem(),
+            Made::ByCommand(_) => text(&self.folder().join("ca.pem")),
+        }
+    }
+
+    /// `crl.pem`.
+    #[must_use]
+    pub fn crl_pem(&self) -> String {
+        match &self.0 {
+            Made::Here(authority) => authority.crl_pem(),
+            Made::ByCommand(_) => text(&self.folder().join("crl.pem")),
+        }
     }
 
     /// Writes `door-ca.pem` and `door-ca-crl.pem` into a folder.
     pub fn write(&self, folder: &Path) {
-        replace(&folder.join("door-ca.pem"), &self.0.pem());
-        replace(&folder.join("door-ca-crl.pem"), &self.0.crl_pem());
+        replace(&folder.join("door-ca.pem"), &self.bundle_pem());
+        replace(&folder.join("door-ca-crl.pem"), &self.crl_pem());
     }
 
     /// The client certificate of one door.
     #[must_use]
     pub fn door(&self, name: &str) -> Identity {
-        self.0.issue(&Leaf::node(name))
+        let Made::ByCommand(folder) = &self.0 else { return self.issue(&Leaf::node(name)) };
+        let out = folder.path();
+        self.command(&["issue", name, "--out", &out.display().to_string()]);
+        let key = KeyPair::from_pem(&text(&out.join(format!("{name}.key")))).expect("a key");
+        let certificate = text(&out.join(format!("{name}.pem")));
+        Identity::from_pem(name, &certificate, &key).expect("a certificate")
     }
+
+    /// A certificate of another shape than a door's.
+    ///
+    /// # Panics
+    /// When the CA was made by the command, which makes no other shape.
+    #[must_use]
+    pub fn issue(&self, leaf: &Leaf) -> Identity {
+        self.here().issue(leaf)
+    }
+
+    /// Takes a certificate back.
+    ///
+    /// # Panics
+    /// When the CA was made by the command, which is asked for it in words.
+    pub fn revoke(&self, identity: &Identity) {
+        self.here().revoke(identity);
+    }
+
+    fn here(&self) -> &Authority {
+        match &self.0 {
+            Made::Here(authority) => authority,
+            Made::ByCommand(_) => panic!("this CA was made by `stagedoor door-ca`"),
+        }
+    }
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 impl Default for DoorCa {

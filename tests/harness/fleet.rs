@@ -39,7 +39,13 @@ impl Site {
     /// These compile masters, certified by this CA.
     #[must_use]
     pub fn under(ca: PuppetCa, plans: impl IntoIterator<Item = Plan>) -> Self {
-        let (ca, door_ca) = (Arc::new(ca), DoorCa::new());
+        Self::sealed_by(DoorCa::new(), ca, plans)
+    }
+
+    /// These compile masters, certified by this CA and sealed by that one.
+    #[must_use]
+    pub fn sealed_by(door_ca: DoorCa, ca: PuppetCa, plans: impl IntoIterator<Item = Plan>) -> Self {
+        let ca = Arc::new(ca);
         let mom = Mom::start(&ca, &door_ca);
         let masters: Vec<Master> = plans.into_iter().map(|plan| Master::start(plan, &ca, &door_ca)).collect();
         let mut papers = Papers::new(&ca, &door_ca, mom.address());

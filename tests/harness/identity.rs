@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
-    PKCS_RSA_SHA256, RsaKeySize, SanType,
+    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -62,6 +62,10 @@ pub struct Leaf {
     pub not_after: Option<SystemTime>,
     /// Where it is not simply the next one.
     pub serial: Option<u64>,
+    /// Whether it may sign others.
+    pub signs: bool,
+    /// Whether it is for servers alone.
+    pub no_client: bool,
 }
 
 impl Leaf {
@@ -76,6 +80,8 @@ impl Leaf {
             not_before: None,
             not_after: None,
             serial: None,
+            signs: false,
+            no_client: false,
         }
     }
 
@@ -133,6 +139,20 @@ impl Leaf {
         self
     }
 
+    /// A certificate that may sign others.
+    #[must_use]
+    pub fn signing(mut self) -> Self {
+        self.signs = true;
+        self
+    }
+
+    /// A certificate that its extended key usage keeps to servers.
+    #[must_use]
+    pub fn for_servers_alone(mut self) -> Self {
+        self.no_client = true;
+        self
+    }
+
     pub(crate) fn params(&self) -> CertificateParams {
         let epoch = rcgen::date_time_ymd(1970, 1, 1);
         let now = SystemTime::now();
@@ -146,6 +166,12 @@ impl Leaf {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        if self.no_client {
+            params.extended_key_usages.pop();
+        }
+        if self.signs {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
         params.subject_alt_names = self.alt_names.iter().map(|name| alt_name(name)).collect();
         params.custom_extensions = self.custom_extensions();
         params

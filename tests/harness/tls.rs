@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 
 use crate::ca::{DoorCa, PuppetCa};
 use crate::identity::Identity;
@@ -49,12 +50,17 @@ fn store(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Arc
     Arc::new(roots)
 }
 
-/// A sealed compile master: shows its certificate, and demands one of the door's CA.
+/// A sealed compile master: shows its certificate, and demands one of the door's CA that its list does not name; under
+/// a list that has expired it takes none, as Jetty.
 #[must_use]
 pub fn sealed_master(identity: &Identity, door_ca: &DoorCa) -> Arc<ServerConfig> {
-    let roots = store([door_ca.authority().certificate()]);
-    let demand = WebPkiClientVerifier::builder_with_provider(roots, provider()).build().expect("one CA");
-    server(identity, demand)
+    let lists = door_ca.crl_pem();
+    let lists =
+        CertificateRevocationListDer::pem_slice_iter(lists.as_bytes()).map(|list| list.expect("a list"));
+    let demand = WebPkiClientVerifier::builder_with_provider(store(certificates(door_ca)), provider())
+        .with_crls(lists)
+        .enforce_revocation_expiration();
+    server(identity, demand.build().expect("CAs and their lists"))
 }
 
 /// The Master of Masters: `client-auth: want`. It believes its own CA, and the door's too, so that a certificate
@@ -62,7 +68,7 @@ pub fn sealed_master(identity: &Identity, door_ca: &DoorCa) -> Arc<ServerConfig>
 #[must_use]
 pub fn wanting(identity: &Identity, puppet_ca: &PuppetCa, door_ca: &DoorCa) -> Arc<ServerConfig> {
     let mut certificates = puppet_ca.certificates();
-    certificates.push(door_ca.authority().certificate());
+    certificates.extend(self::certificates(door_ca));
     let want = WebPkiClientVerifier::builder_with_provider(store(certificates), provider());
     server(identity, want.allow_unauthenticated().build().expect("CAs"))
 }
@@ -73,6 +79,11 @@ pub fn believes(puppet_ca: &PuppetCa, certificate: &CertificateDer<'static>) -> 
     let verifier = WebPkiClientVerifier::builder_with_provider(store(puppet_ca.certificates()), provider());
     let verifier = verifier.build().expect("CAs");
     verifier.verify_client_cert(certificate, &[], UnixTime::now()).is_ok()
+}
+
+fn certificates(door_ca: &DoorCa) -> Vec<CertificateDer<'static>> {
+    let bundle = door_ca.bundle_pem();
+    CertificateDer::pem_slice_iter(bundle.as_bytes()).map(|one| one.expect("a certificate")).collect()
 }
 
 fn server(

@@ -1,7 +1,8 @@
 //! `stagedoor check`: everything that a start would stumble over, told before it.
 //!
 //! It reads the settings and every file they name, changes nothing and asks nobody. What only the daemon's own
-//! surroundings can tell, such as its file limit under systemd, is a warning here and an error at its start.
+//! surroundings can tell, such as its file limit under systemd, is a warning here and an error at its start. What ends
+//! within a month is a warning, within a week an error: a check that runs daily is in time.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,11 @@ use super::{Failure, SETTINGS, say, signed, warn};
 use crate::renewal::fit;
 use crate::run::load::{self, NotLoaded};
 use crate::tls::{Agents, Pair};
+
+mod ends;
+mod papers;
+
+use papers::Ending;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -62,9 +68,6 @@ struct Finding {
     /// What is wrong and what to do, with its causes.
     error: String,
 }
-
-/// Certificates that end sooner than this are worth a warning: a month is what Puppet's own tools warn at.
-const SOON: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
@@ -114,10 +117,8 @@ impl Found {
     fn files(&mut self, settings: &Settings, now: UnixTime) -> Option<Trust> {
         let trust = self.trust(settings, now);
         self.shown_to_agents(settings, trust.as_ref(), now);
-        if let Some(papers) = &settings.masters
-            && let Some(pair) = self.pair("masters", &papers.pair, now)
-        {
-            self.facts.push(format!("to sealed masters: {}", pair.files.certificate.display()));
+        if let Some(papers) = &settings.masters {
+            self.papers(papers, trust.as_ref(), now);
         }
         self.renewal(settings, trust.as_ref(), now);
         self.roster(settings);
@@ -134,6 +135,7 @@ impl Found {
                 let (authorities, revoked) = (trust.authorities().len(), trust.revoked_count());
                 self.facts
                     .push(format!("Puppet CA: {authorities} authorities, {revoked} certificates taken back"));
+                self.puppet_ca_ends(&files.bundle, &trust, now);
                 if trust.crl_next_update().is_some_and(|next| next < now) {
                     let error = "a list of revoked certificates is overdue: copy ca_crl.pem from the Master of Masters";
                     self.warn("puppet_ca.crl", error);
@@ -212,16 +214,8 @@ impl Found {
         let certificate = self.ok(&format!("{key}.certificate"), read::bytes(&files.certificate));
         let private = self.ok(&format!("{key}.key"), read::bytes(&files.key));
         let pair = self.ok(key, Pair::from_pem(files, &certificate?, &private?))?;
-        let left = pair.not_after.as_secs().saturating_sub(now.as_secs());
-        let path = files.certificate.display();
-        if left == 0 {
-            self.errors.push(Finding::new(
-                key,
-                format!("{path}: expected a certificate that has not expired: renew it"),
-            ));
-        } else if left < SOON.as_secs() {
-            self.warn(key, format!("{path}: expires in {} days: renew it", left / (24 * 3600)));
-        }
+        let ending = Ending { what: "a certificate", at: pair.not_after, remedy: "renew it", counts: true };
+        self.ends(key, &files.certificate, &ending, now);
         Some(pair)
     }
 

@@ -148,14 +148,26 @@ pub enum Expiry {
     Renewal,
     /// The first certificate of the Puppet CA's bundle to end.
     PuppetCa,
-    /// The first list of revoked certificates whose next update is due.
+    /// The first of the Puppet CA's lists of revoked certificates whose next update is due.
     Crl,
+    /// The first certificate of the door CA to end.
+    DoorCa,
+    /// The first of the door CA's lists whose next update is due.
+    DoorCaCrl,
 }
 
 impl Expiry {
     /// Each of them, in the order of [`Expiry::index`].
-    pub const ALL: [Self; 6] =
-        [Self::DoorEcdsa, Self::DoorRsa, Self::MasterClient, Self::Renewal, Self::PuppetCa, Self::Crl];
+    pub const ALL: [Self; 8] = [
+        Self::DoorEcdsa,
+        Self::DoorRsa,
+        Self::MasterClient,
+        Self::Renewal,
+        Self::PuppetCa,
+        Self::Crl,
+        Self::DoorCa,
+        Self::DoorCaCrl,
+    ];
 
     /// Its place in [`Metrics::expiry`].
     #[must_use]
@@ -163,7 +175,7 @@ impl Expiry {
         self as usize
     }
 
-    /// The word for it.
+    /// The word for it: a CA's is that of its lists as well.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -171,9 +183,15 @@ impl Expiry {
             Self::DoorRsa => "door_rsa",
             Self::MasterClient => "master_client",
             Self::Renewal => "renewal",
-            Self::PuppetCa => "puppet_ca",
-            Self::Crl => "crl",
+            Self::PuppetCa | Self::Crl => "puppet_ca",
+            Self::DoorCa | Self::DoorCaCrl => "door_ca",
         }
+    }
+
+    /// Whether it is a list, and what ends is its promise of the next one.
+    #[must_use]
+    pub const fn is_list(self) -> bool {
+        matches!(self, Self::Crl | Self::DoorCaCrl)
     }
 }
 

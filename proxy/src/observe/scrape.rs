@@ -229,13 +229,13 @@ fn kept(page: &mut Page<'_>, m: &Metrics) -> fmt::Result {
     }
     let help = "When a certificate ends, in seconds since 1970";
     let mut family = page.gauge("certificate_expiry_timestamp", help, Some(&Unit::Seconds))?;
-    for (what, gauge) in Expiry::ALL.iter().zip(&m.expiry).filter(|(what, _)| **what != Expiry::Crl) {
+    for (what, gauge) in Expiry::ALL.iter().zip(&m.expiry).filter(|(what, _)| !what.is_list()) {
         family.known([("what", what.name())], gauge)?;
     }
     let help = "When the next list of revoked certificates is due, in seconds since 1970";
     let mut family = page.gauge("crl_next_update_timestamp", help, Some(&Unit::Seconds))?;
-    if let Some(crl) = m.expiry.get(Expiry::Crl.index()) {
-        family.known(NO_LABELS, crl)?;
+    for (what, gauge) in Expiry::ALL.iter().zip(&m.expiry).filter(|(what, _)| what.is_list()) {
+        family.known([("what", what.name())], gauge)?;
     }
     page.level("roster_generation", "The generation of the roster in force", None, &m.roster_generation)?;
     let mut family = page.counter("access_lines_dropped", "Access lines lost, by why", None)?;

@@ -99,6 +99,7 @@ fn the_scrape_is_openmetrics_with_bounded_labels_and_one_home_for_each_family() 
     m.handshake(TlsVersion::Tls12, Duration::from_millis(4));
     m.handshake_failed(TlsVersion::Unknown, "revoked");
     m.expires(Expiry::Crl, Some(1_800_000_000));
+    m.expires(Expiry::DoorCaCrl, Some(1_900_000_000));
     m.reloads_refused.count("crl");
     let page = observe.scrape();
     let series = parse(&page);
@@ -125,7 +126,8 @@ fn the_scrape_is_openmetrics_with_bounded_labels_and_one_home_for_each_family() 
         ("stagedoor_handshakes_total{outcome=\"completed\",reason=\"\",tls_version=\"1.2\"}", 1.0),
         ("stagedoor_handshakes_total{outcome=\"failed\",reason=\"revoked\",tls_version=\"unknown\"}", 1.0),
         ("stagedoor_reloads_total{what=\"crl\",outcome=\"refused\"}", 1.0),
-        ("stagedoor_crl_next_update_timestamp_seconds", 1_800_000_000.0),
+        ("stagedoor_crl_next_update_timestamp_seconds{what=\"puppet_ca\"}", 1_800_000_000.0),
+        ("stagedoor_crl_next_update_timestamp_seconds{what=\"door_ca\"}", 1_900_000_000.0),
         ("stagedoor_bodies_held_bytes", 0.0),
         ("stagedoor_build_info{version=\"0.1.0\"}", 1.0),
     ] {

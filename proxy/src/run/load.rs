@@ -7,7 +7,7 @@ use rustls_pki_types::UnixTime;
 use stagedoor_config::certname::Certname;
 use stagedoor_config::master::Kind;
 use stagedoor_config::mistake::Mistake;
-use stagedoor_config::proxy::{KeyPair, PuppetCa, Settings};
+use stagedoor_config::proxy::{DoorPapers, KeyPair, PuppetCa, Settings};
 use stagedoor_config::read::{self, NotRead};
 use stagedoor_config::roster::Roster;
 use stagedoor_config::trust::{Source, Trust, Untrusted};
@@ -16,8 +16,8 @@ use crate::door::Snapshot;
 use crate::identity::Identity;
 use crate::observe::log::chain;
 use crate::observe::metrics::{Expiry, Metrics};
-use crate::renewal::{Shown, Unfit, fit};
-use crate::tls::{self, Agents, BadPair, NoTls, Pair};
+use crate::renewal::{self, Shown};
+use crate::tls::{self, Agents, BadDoorCa, BadPair, NoTls, Pair, Papers, Unfit};
 
 /// Why a file that the settings name does not come into force.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum NotLoaded {
     Pair(#[from] BadPair),
     /// A certificate that the CA is not shown.
     #[error(transparent)]
-    Renewal(#[from] Unfit),
+    Renewal(#[from] renewal::Unfit),
     /// Certificates that do not go together.
     #[error(transparent)]
     Tls(#[from] NoTls),
@@ -51,6 +51,12 @@ pub enum NotLoaded {
         /// The first of them.
         certname: Certname,
     },
+    /// The door CA's files.
+    #[error(transparent)]
+    DoorCa(#[from] BadDoorCa),
+    /// The door's certificate of the door CA.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// The roster, every mistake in it.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Roster(Vec<Mistake>),
@@ -64,7 +70,7 @@ pub(crate) struct Parts {
     /// Shown to agents, in the order of the settings.
     pub certificates: Vec<Pair>,
     /// Shown to masters that the door CA seals; none where there are no such masters.
-    pub client: Option<Pair>,
+    pub papers: Option<Papers>,
     /// Shown to the CA for renewals; none where they are off.
     pub renewal: Option<Pair>,
 }
@@ -78,10 +84,10 @@ impl Parts {
         let files = &settings.puppet_ca;
         let trust = trust(files, &read::bytes(&files.bundle)?, &read::bytes(&files.crl)?)?;
         let certificates = settings.certificates.iter().map(pair).collect::<Result<_, _>>()?;
-        let client = settings.masters.as_ref().map(|papers| pair(&papers.pair)).transpose()?;
+        let papers = settings.masters.as_ref().map(|files| papers(files, &trust)).transpose()?;
         let renewal = settings.renewal.as_ref().map(pair).transpose()?;
-        renewal.as_ref().map_or(Ok(()), fit)?;
-        Ok(Self { trust: Arc::new(trust), certificates, client, renewal })
+        renewal.as_ref().map_or(Ok(()), renewal::fit)?;
+        Ok(Self { trust: Arc::new(trust), certificates, papers, renewal })
     }
 
     /// The TLS that they make, in a snapshot of its own generation.
@@ -98,9 +104,9 @@ impl Parts {
             settings,
             agents: Agents::new(&self.certificates, Arc::clone(&self.trust))?,
             sealed_tls: self
-                .client
+                .papers
                 .as_ref()
-                .map(|client| tls::masters(client, Arc::clone(&self.trust)))
+                .map(|papers| tls::masters(&papers.pair, Arc::clone(&self.trust)))
                 .transpose()?,
             bare_tls: tls::showing_nothing(Arc::clone(&self.trust))?,
             renewal: self
@@ -109,7 +115,12 @@ impl Parts {
                 .map(|pair| Shown::new(pair, Arc::clone(&self.trust)))
                 .transpose()?,
             trust: Arc::clone(&self.trust),
-            own: self.client.as_ref().or_else(|| self.certificates.first()).and_then(own),
+            own: self
+                .papers
+                .as_ref()
+                .map(|papers| &papers.pair)
+                .or_else(|| self.certificates.first())
+                .and_then(own),
             roster,
             generation,
         })
@@ -128,7 +139,21 @@ impl Parts {
                 end(self.certificates.iter().find(|pair| !rsa(pair))),
                 "the ECDSA certificate shown to agents",
             ),
-            (Expiry::MasterClient, end(self.client.as_ref()), "the certificate shown to masters"),
+            (
+                Expiry::MasterClient,
+                end(self.papers.as_ref().map(|papers| &papers.pair)),
+                "the certificate shown to masters",
+            ),
+            (
+                Expiry::DoorCa,
+                self.papers.as_ref().and_then(|papers| papers.ca.authorities_end()),
+                "a certificate of the door CA",
+            ),
+            (
+                Expiry::DoorCaCrl,
+                self.papers.as_ref().and_then(|papers| papers.ca.crl_next_update()),
+                "the next update of the door CA's list of revoked certificates",
+            ),
             (Expiry::Renewal, end(self.renewal.as_ref()), "the certificate shown to the CA for renewals"),
         ];
         let now = UnixTime::now();
@@ -184,6 +209,25 @@ pub(crate) fn sealed_without_certificate<'r>(
         return None;
     }
     roster.masters.iter().find(|master| master.kind == Kind::SEALED).map(|master| &master.certname)
+}
+
+/// The door's papers at a start. A door that sealed masters shut out starts all the same, since the Master of Masters
+/// and open masters are served by it; one that opens what was to be shut does not.
+fn papers(files: &DoorPapers, puppet: &Trust) -> Result<Papers, NotLoaded> {
+    let now = UnixTime::now();
+    let ca = Papers::door_ca(files, &read::bytes(&files.ca)?, &read::bytes(&files.crl)?, now)?;
+    let papers = Papers { files: files.clone(), pair: pair(&files.pair)?, ca: Arc::new(ca) };
+    match papers.fit(Some(puppet), now) {
+        Err(unfit) if unfit.opens() => Err(unfit.into()),
+        Err(unfit) => {
+            tracing::error!(
+                "{}; until then masters sealed by the door CA let this door in nowhere",
+                chain(&unfit)
+            );
+            Ok(papers)
+        }
+        Ok(()) => Ok(papers),
+    }
 }
 
 /// The roster. A file that is not there yet is an empty one: a door starts before anybody is admitted.

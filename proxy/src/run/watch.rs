@@ -6,14 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stagedoor_config::proxy::{KeyPair, PuppetCa, Settings};
+use rustls_pki_types::UnixTime;
+use stagedoor_config::proxy::{DoorPapers, KeyPair, PuppetCa, Settings};
 use stagedoor_config::read::{Look, NotRead, Watched};
 
 use crate::door::Door;
 use crate::observe::log::chain;
 use crate::renewal::fit;
 use crate::run::load::{self, NotLoaded, Parts};
-use crate::tls::Pair;
+use crate::tls::{Pair, Papers};
 
 /// Twice a second: with two looks that must agree, a revoked agent is refused a second after the file changed.
 const LOOK: Duration = Duration::from_millis(500);
@@ -36,7 +37,7 @@ struct Group {
 enum What {
     Ca(PuppetCa),
     Certificate(usize, KeyPair),
-    Client(KeyPair),
+    Papers(DoorPapers),
     Renewal(KeyPair),
 }
 
@@ -46,7 +47,7 @@ impl What {
         match self {
             Self::Ca(_) => "puppet_ca",
             Self::Certificate(..) => "certificate",
-            Self::Client(_) => "master_client",
+            Self::Papers(_) => "master_client",
             Self::Renewal(_) => "renewal",
         }
     }
@@ -62,7 +63,11 @@ impl Files {
             groups.push(Group::pair(What::Certificate(at, files.clone()), files)?);
         }
         if let Some(papers) = &settings.masters {
-            groups.push(Group::pair(What::Client(papers.pair.clone()), &papers.pair)?);
+            let DoorPapers { pair, ca, crl } = papers.clone();
+            // One group: whether the certificate is of the CA can only be said of both, and a CA that follows another
+            // may come before or after the certificate that it issued.
+            let paths = vec![pair.certificate, pair.key, ca, crl];
+            groups.push(Group::open(What::Papers(papers.clone()), paths)?);
         }
         if let Some(renewal) = &settings.renewal {
             groups.push(Group::pair(What::Renewal(renewal.clone()), renewal)?);
@@ -150,20 +155,31 @@ impl What {
     /// The parts with this group's new content.
     fn read(&self, before: &Parts, contents: &[Vec<u8>]) -> Result<Parts, NotLoaded> {
         let mut parts = before.clone();
-        let [first, second] = contents else { return Ok(parts) };
-        match self {
-            Self::Ca(files) => parts.trust = Arc::new(load::trust(files, first, second)?),
-            Self::Certificate(at, files) => {
+        match (self, contents) {
+            (Self::Ca(files), [bundle, crl]) => parts.trust = Arc::new(load::trust(files, bundle, crl)?),
+            (Self::Certificate(at, files), [certificate, key]) => {
                 if let Some(place) = parts.certificates.get_mut(*at) {
-                    *place = Pair::from_pem(files, first, second)?;
+                    *place = Pair::from_pem(files, certificate, key)?;
                 }
             }
-            Self::Client(files) => parts.client = Some(Pair::from_pem(files, first, second)?),
-            Self::Renewal(files) => {
-                let pair = Pair::from_pem(files, first, second)?;
+            (Self::Papers(files), [certificate, key, ca, crl]) => {
+                let now = UnixTime::now();
+                let papers = Papers {
+                    files: files.clone(),
+                    pair: Pair::from_pem(&files.pair, certificate, key)?,
+                    ca: Arc::new(Papers::door_ca(files, ca, crl, now)?),
+                };
+                // Where masters would shut the door out with the new files, the old ones are no worse.
+                papers.fit(Some(&parts.trust), now)?;
+                parts.papers = Some(papers);
+            }
+            (Self::Renewal(files), [certificate, key]) => {
+                let pair = Pair::from_pem(files, certificate, key)?;
                 fit(&pair)?;
                 parts.renewal = Some(pair);
             }
+            // As many contents come back as there are paths.
+            _ => {}
         }
         Ok(parts)
     }
