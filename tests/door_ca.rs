@@ -1,6 +1,7 @@
 //! `stagedoor door-ca`: its certificates alone open sealed masters, for as long as they are good; and what `check` and
 //! a start say of a door whose certificate is not.
 
+use std::fs;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -240,6 +241,22 @@ fn files_of_the_door_ca_that_are_cut_off_or_of_two_cas_are_told_by_name() {
         assert!(!line.contains("Puppet"), "{line}");
         assert_eq!(asked(&papers, "run").0, 1, "and no door starts");
     }
+}
+
+#[test]
+fn a_key_of_the_door_ca_on_a_door_is_a_warning() {
+    let (ca, door_ca) = (PuppetCa::with_intermediate(), DoorCa::by_command());
+    let papers = Papers::new(&ca, &door_ca, "127.0.0.1:9".parse().unwrap());
+    assert!(!asked(&papers, "check").1.contains("on no door"));
+    for entry in fs::read_dir(door_ca.folder()).unwrap() {
+        let from = entry.unwrap().path();
+        if from.is_file() {
+            fs::copy(&from, papers.file(from.file_name().unwrap().to_str().unwrap())).unwrap();
+        }
+    }
+    let (code, said) = asked(&papers, "check");
+    let line = said.lines().find(|line| line.contains("on no door")).unwrap_or_else(|| panic!("{said}"));
+    assert!(code == 0 && line.contains("warning: `masters.ca`") && line.contains(".key"), "{line}");
 }
 
 #[test]

@@ -59,25 +59,66 @@ impl End {
     }
 }
 
-/// Whether another CA of the bundle goes on in this one's place: of the same name, and good for longer than a check
-/// warns. A CA that has ended is passed over where any other goes on: it is history, kept beside its successor.
+/// Whether a CA whose end is near has a successor in the bundle: one of the same name whose end is far. One that has
+/// ended is history where any other goes on, since no certificate of it counts any more.
 pub(super) fn succeeded(trust: &Trust, authority: &Authority, now: UnixTime) -> bool {
     let past = End::of(authority.not_after, now) == End::Past;
     trust.authorities().iter().any(|other| {
-        other.key != authority.key
-            && End::of(other.not_after, now) == End::Far
-            && (past || other.subject == authority.subject)
-    }) || trust.authorities().iter().any(|other| {
-        // Renewed with its own key.
-        other.key == authority.key
-            && other.not_after > authority.not_after
-            && End::of(other.not_after, now) == End::Far
+        End::of(other.not_after, now) == End::Far && (past || other.subject == authority.subject)
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa,
+        KeyIdMethod, KeyPair, SerialNumber, date_time_ymd,
+    };
+
     use super::*;
+
+    /// A bundle of CAs with these names and ends, in days after 1970.
+    fn trust(authorities: &[(&str, u64)]) -> Trust {
+        let day = |days: u64| date_time_ymd(1970, 1, 1) + Duration::from_secs(days * DAY);
+        let (mut bundle, mut lists) = (String::new(), String::new());
+        for (name, ends) in authorities {
+            let mut params = CertificateParams::default();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(DnType::CommonName, *name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            (params.not_before, params.not_after) = (day(1), day(*ends));
+            let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+            let list = CertificateRevocationListParams {
+                this_update: day(1),
+                next_update: day(9_000),
+                crl_number: SerialNumber::from(1_u64),
+                issuing_distribution_point: None,
+                revoked_certs: Vec::new(),
+                key_identifier_method: KeyIdMethod::Sha256,
+            };
+            bundle.push_str(&issuer.pem());
+            lists.push_str(&list.signed_by(&issuer).unwrap().pem().unwrap());
+        }
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_000 * DAY));
+        Trust::from_pem(bundle.as_bytes(), lists.as_bytes(), now).unwrap()
+    }
+
+    #[test]
+    fn a_ca_that_ends_counts_unless_another_goes_on_in_its_place() {
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_000 * DAY));
+        for (authorities, expected) in [
+            (&[("root", 5_000), ("Puppet CA", 1_003)][..], false),
+            (&[("Puppet CA", 5_000), ("Puppet CA", 1_003)], true),
+            (&[("Puppet CA", 1_020), ("Puppet CA", 1_003)], false),
+            (&[("Puppet CA", 5_000), ("Puppet CA of old", 900)], true),
+            (&[("Puppet CA", 1_020), ("Puppet CA of old", 900)], false),
+            (&[("Puppet CA", 1_003)], false),
+        ] {
+            let trust = trust(authorities);
+            let last = trust.authorities().last().unwrap();
+            assert_eq!(succeeded(&trust, last, now), expected, "{authorities:?}");
+        }
+    }
 
     #[test]
     fn a_check_warns_under_thirty_days_and_fails_under_seven() {

@@ -1,5 +1,6 @@
 //! The door's certificate of the door CA, and that CA: whether sealed masters let this door in, and only doors.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use stagedoor_config::proxy::DoorPapers;
 use stagedoor_config::read;
 use stagedoor_config::trust::Trust;
 
+use super::super::door_ca;
 use super::super::settings::chain;
 use super::ends::{End, succeeded};
 use super::{Finding, Found};
@@ -28,6 +30,7 @@ const REPLACE: &str = "replace the CA with `stagedoor door-ca renew`";
 
 impl Found {
     pub(super) fn papers(&mut self, files: &DoorPapers, puppet: Option<&Trust>, now: UnixTime) {
+        self.key_of_the_ca(files);
         let pair = self.pair("masters", &files.pair, now);
         let ca = self.ok("masters.ca", read::bytes(&files.ca));
         let crl = self.ok("masters.crl", read::bytes(&files.crl));
@@ -54,6 +57,21 @@ impl Found {
                 let (path, count) = (files.pair.certificate.display(), ca.authorities().len());
                 self.facts.push(format!("to sealed masters: {path}; {count} door CAs"));
             }
+        }
+    }
+
+    /// Whoever copies the CA's folder to a door copies its key as well.
+    fn key_of_the_ca(&mut self, files: &DoorPapers) {
+        let Some(folder) = files.ca.parent() else { return };
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let keys = entries.map(|entry| entry.path()).filter(|path| door_ca::is_key(path));
+        for key in keys.collect::<BTreeSet<_>>() {
+            let error = format!(
+                "{}: expected the door CA's key on no door, and it lies here: whoever takes this door over can make \
+                 doors; move the folder of `stagedoor door-ca` to another machine",
+                key.display()
+            );
+            self.warn("masters.ca", error);
         }
     }
 

@@ -95,9 +95,13 @@ pub(super) fn name(id: &str) -> String {
 /// The ID in a CA's common name; none where it is no name of ours. It becomes part of a file's name, so nothing but
 /// digits passes.
 pub(super) fn id_in(name: &str) -> Option<&str> {
-    let id = name.strip_prefix(NAME)?;
+    name.strip_prefix(NAME).filter(|id| is_id(id))
+}
+
+/// Whether a text is the ID of a CA.
+pub(super) fn is_id(text: &str) -> bool {
     let digit = |b: u8| b.is_ascii_digit() || matches!(b, b'a'..=b'f');
-    (id.len() == 2 * ID_OCTETS && id.bytes().all(digit)).then_some(id)
+    text.len() == 2 * ID_OCTETS && text.bytes().all(digit)
 }
 
 /// A CA's certificate, in PEM.

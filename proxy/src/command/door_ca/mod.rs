@@ -75,6 +75,12 @@ enum What {
     },
 }
 
+/// Whether a path is named as the key of a door CA is.
+pub(super) fn is_key(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.and_then(|name| name.strip_prefix("ca-")?.strip_suffix(".key")).is_some_and(make::is_id)
+}
+
 fn door(text: &str) -> Result<Certname, NotACertname> {
     Certname::parse_host(text)
 }
