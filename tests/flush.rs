@@ -62,17 +62,22 @@ async fn environments_are_named_as_r10k_names_them_and_told_on_one_connection() 
     let told: Value = serde_json::from_str(&said.out).unwrap();
     let expected = json!({ "certname": "m1.example.com", "outcome": "flushed", "status": 204 });
     assert_eq!((said.code, &told["masters"][0]), (0, &expected), "{}", said.err);
-    let removed = flush(&fleet, &["--environment", ""]).await;
-    assert_eq!(removed.code, 0, "{}", removed.err);
+    for removed in [&["--environment", ""][..], &["--environment"]] {
+        let said = flush(&fleet, removed).await;
+        assert_eq!(said.code, 0, "{}", said.err);
+    }
     let named = |name: &str| Some(name.to_owned());
-    assert_eq!(fleet.master(0).flushed(), [named("feature_42"), named("production"), named("test"), None]);
+    assert_eq!(
+        fleet.master(0).flushed(),
+        [named("feature_42"), named("production"), named("test"), None, None]
+    );
     let seen = fleet.master(0).record().for_path(CACHE);
     assert_eq!(seen[0].connection, seen[1].connection);
 
     let wrong = flush(&fleet, &["--environment", "production/../test"]).await;
     assert_eq!((wrong.code, wrong.out.as_str()), (64, ""));
     assert!(wrong.err.contains("is no environment"), "{}", wrong.err);
-    assert_eq!(fleet.master(0).flushed().len(), 4);
+    assert_eq!(fleet.master(0).flushed().len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,6 +105,11 @@ async fn a_master_that_fails_is_named_and_keeps_no_other_from_being_flushed() {
     );
     let answer = fleet.door.admin("POST", "/v1/flush", "{}").await;
     assert_eq!(answer.status, 502, "{}", answer.body);
+    let metrics = fleet.door.metrics().await;
+    let counted = |master: &str, outcome: &str| {
+        metrics.sum("stagedoor_flushes_total", &[("master", master), ("outcome", outcome)])
+    };
+    assert_eq!((counted("m1.example.com", "failed"), counted("m3.example.com", "flushed")), (3.0, 3.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! `stagedoor flush`: after a deployment, every master forgets what it has read of its environments.
 //!
 //! Made for r10k's `postrun`, which puts all environments that it deployed into one word, and an empty one where it
-//! only removed some.
+//! only removed some; through ssh they come as words of their own, or none.
 
 use std::fmt::Write as _;
 
@@ -15,9 +15,9 @@ use super::{Failure, say};
 
 #[derive(Debug, Args)]
 pub(super) struct Asked {
-    /// Only these environments: several words, or one with spaces between, as r10k gives them. None, or an empty word,
+    /// Only these environments: several words, or one with spaces between, as r10k gives them. No word, or an empty one,
     /// means every environment.
-    #[arg(long, value_name = "NAME", num_args = 1.., value_parser = environments)]
+    #[arg(long, value_name = "NAME", num_args = 0.., value_parser = environments)]
     environment: Vec<Names>,
     #[command(flatten)]
     at: At,

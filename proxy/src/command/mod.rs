@@ -178,6 +178,7 @@ mod tests {
             "stagedoor flush",
             "stagedoor flush --environment production --environment test --json",
             "stagedoor flush --environment production test --socket /run/x.sock",
+            "stagedoor flush --environment",
         ] {
             let parsed = Line::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {parsed:?}");

@@ -133,6 +133,10 @@ pub struct MasterMetrics {
     pub(super) passed: [Counter; PassOutcome::ALL.len()],
     /// Bytes of connections that were passed to it, counted as they go.
     pub passed_bytes: Both,
+    /// Times that it forgot its environments when told to.
+    pub flushed: Counter,
+    /// Times that it did not.
+    pub flush_failed: Counter,
 }
 
 /// What ends on a date.
@@ -355,6 +359,8 @@ impl MasterMetrics {
             transfer: Histogram::new(&TRANSFER),
             passed: Default::default(),
             passed_bytes: Both::default(),
+            flushed: Counter::default(),
+            flush_failed: Counter::default(),
         }
     }
 

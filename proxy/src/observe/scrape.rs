@@ -216,6 +216,13 @@ fn per_master(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Resul
             family.histogram([("master", name(m).as_str()), ("phase", phase)], histogram)?;
         }
     }
+    let help = "Times that a master was told to forget its environments";
+    let mut family = page.counter("flushes", help, None)?;
+    for m in masters {
+        for (outcome, counter) in [("flushed", &m.flushed), ("failed", &m.flush_failed)] {
+            family.count([("master", name(m).as_str()), ("outcome", outcome)], counter.get())?;
+        }
+    }
     Ok(())
 }
 

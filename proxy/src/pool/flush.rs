@@ -87,7 +87,12 @@ pub(crate) async fn flush(door: Arc<Door>, environments: Vec<Environment>) -> Fl
         };
         // A task that panicked has said so in the log, and told nobody anything.
         let told = timeout_at(ends, told).await.ok().and_then(Result::ok);
-        masters.push(became(master, told.unwrap_or(Err(Unflushed::NoTurn))));
+        let told = told.unwrap_or(Err(Unflushed::NoTurn));
+        if let Some(member) = door.pool.member(&master.certname) {
+            let metrics = &member.metrics;
+            if told.is_ok() { &metrics.flushed } else { &metrics.flush_failed }.inc();
+        }
+        masters.push(became(master, told));
     }
     Flushed { masters }
 }

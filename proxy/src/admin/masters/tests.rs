@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::super::tests::{Answer, Doors, admission, ask, doors};
+use super::super::tests::doors::{Answer, Doors, admission, ask, doors};
 use super::*;
 
 async fn flush(doors: &Doors, body: &Value) -> Answer {
