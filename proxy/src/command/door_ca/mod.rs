@@ -10,11 +10,13 @@
 //! | `words` | what is said after each step |
 //! | `folder` | the folder, and the order in which its files change |
 //! | `records` | what the files say (pure) |
+//! | `not_done` | every reason why not |
 //! | `make` | the shape of keys, certificates and lists |
 //! | `show` | the listing |
 
 mod folder;
 mod make;
+mod not_done;
 mod records;
 mod show;
 #[cfg(test)]
@@ -27,7 +29,8 @@ use clap::{Args, Subcommand};
 use rustls_pki_types::UnixTime;
 use stagedoor_config::certname::{Certname, NotACertname};
 
-use self::folder::{Folder, NotDone};
+use self::folder::Folder;
+use self::not_done::NotDone;
 use super::{Failure, SETTINGS, say, warn};
 
 #[derive(Debug, Args)]

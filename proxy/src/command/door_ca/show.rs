@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
 
-use super::folder::{Content, Folder, NotDone};
+use super::folder::{Content, Folder};
+use super::not_done::NotDone;
 use super::words::{date, days, left};
 
 /// The folder, for programs. Dates are days in UTC, `2036-11-20`.
