@@ -73,6 +73,17 @@ impl Door {
 
     /// How many requests this compile master has from the door just now.
     pub(crate) fn in_flight(&self, master: &Host) -> Result<u64> {
+        let view = self.view_of(master)?;
+        let count = view.get("in_flight").and_then(Value::as_u64);
+        count.with_context(|| format!("the door does not say what {} has: {view}", master.name))
+    }
+
+    /// A word that the door has for this compile master, such as its standing or whether it is fit.
+    pub(crate) fn says_of(&self, master: &Host, key: &str) -> Result<Option<String>> {
+        Ok(self.view_of(master)?.get(key).and_then(Value::as_str).map(str::to_owned))
+    }
+
+    fn view_of(&self, master: &Host) -> Result<Value> {
         let answer = succeed(Command::new("curl").args(["--silent", "--fail", &admin("/v1/masters")]))?;
         let view: Value =
             serde_json::from_str(&answer).with_context(|| format!("the door answered {answer:.400}"))?;
@@ -81,7 +92,7 @@ impl Door {
         masters
             .iter()
             .find(|one| one.get("certname").and_then(Value::as_str) == Some(master.name))
-            .and_then(|one| one.get("in_flight").and_then(Value::as_u64))
+            .cloned()
             .with_context(|| format!("the door does not know {}: {answer:.400}", master.name))
     }
 

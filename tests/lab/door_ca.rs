@@ -56,6 +56,13 @@ impl DoorCa {
         Account::named("puppet")?.own(&self.folder)
     }
 
+    /// A revocation list of this CA that has run out.
+    pub(crate) fn make_ended_crl(&self, file: &Path) -> Result<()> {
+        self.openssl(
+            "ca -gencrl -crl_lastupdate 20200101000000Z -crl_nextupdate 20200102000000Z -config ca.cnf -out",
+        )(&file.to_string_lossy())
+    }
+
     /// `openssl` in the CA's folder with a line of words and one last argument that may hold blanks.
     fn openssl<'a>(&'a self, words: &'a str) -> impl Fn(&str) -> Result<()> + 'a {
         move |last| {

@@ -8,9 +8,10 @@ use anyhow::{Context, Result, bail};
 use crate::program::{run, succeed};
 
 /// Each package with a file that is only there when it is installed.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("puppetserver", "/usr/share/puppetserver/puppetserver.jar"),
     ("puppet-agent", "/usr/bin/puppet"),
+    ("puppet-lint", "/usr/bin/puppet-lint"),
     ("puppetdb", "/usr/share/puppetdb/puppetdb.jar"),
     ("puppet-terminus-puppetdb", "/usr/lib/ruby/vendor_ruby/puppet/indirector/catalog/puppetdb.rb"),
     ("postgresql", "/usr/lib/postgresql/15/bin/initdb"),

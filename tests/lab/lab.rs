@@ -143,11 +143,13 @@ impl Lab {
 
     fn start_masters_and_puppetdb(&self) -> Result<()> {
         let (mom, puppetdb, masters) = (self.mom(), self.puppetdb(), self.masters());
+        puppetdb.start(&mom)?;
         for master in &masters {
-            master.lay_out(&mom)?;
+            master.lay_out_open(&mom)?;
+            // Before its first start: the run then has nothing to restart, which would cost as much as a start.
+            master.seal_by_puppet()?;
             master.start()?;
         }
-        puppetdb.start(&mom)?;
         until("PuppetDB runs", START, || puppetdb.is_ready())?;
         for master in &masters {
             until(&format!("{} runs", master.host.name), START, || master.is_ready())?;

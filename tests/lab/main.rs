@@ -26,6 +26,7 @@ mod puppet_server;
 mod puppetdb;
 mod recording;
 mod scenarios;
+mod sealing;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

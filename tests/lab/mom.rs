@@ -45,6 +45,7 @@ impl Mom {
             ],
         })?;
         succeed(&mut self.ca("setup"))?;
+        self.server.own()?;
         self.server.start()
     }
 

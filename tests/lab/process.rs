@@ -124,7 +124,8 @@ impl Process {
         if ours { Pid::from_raw(pid) } else { None }
     }
 
-    fn record(&self) -> PathBuf {
+    /// Where its process id is written.
+    pub(crate) fn record(&self) -> PathBuf {
         self.root.join("processes").join(format!("{}.pid", self.name))
     }
 }

@@ -1,6 +1,8 @@
 //! One Puppet Server with a folder of its own: Debian's settings copied, its places changed, a small heap, its own
 //! access log. What makes it the MoM or a compile master is in those files.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::access_log::AccessLog;
 use crate::machine::{Account, Host, PORT, copy, files_in, make_folder, read, write};
 use crate::process::Process;
+use crate::program::succeed;
 
 const PACKAGED: &str = "/etc/puppet/puppetserver";
 /// A start is some 25 s of CPU, and three programs start at once on two cores.
@@ -93,7 +96,9 @@ impl PuppetServer {
         for (path, text) in shape.files {
             write(&folder.join(path), text)?;
         }
-        Ok(())
+        write(&self.service(), &self.service_text())?;
+        fs::set_permissions(self.service(), fs::Permissions::from_mode(0o755))
+            .with_context(|| format!("{}: cannot make it a program", self.service().display()))
     }
 
     /// Adds a line at the top of one of the copied files, or changes one there: `from` must be found.
@@ -109,25 +114,73 @@ impl PuppetServer {
         write(&file, &text.replacen(from, to, 1))
     }
 
+    /// Makes everything in its folder the server's own.
+    pub(crate) fn own(&self) -> Result<()> {
+        Account::named("puppet")?.own(&self.folder())
+    }
+
     /// Starts the JVM and does not wait: see `is_ready`.
     pub(crate) fn start(&self) -> Result<()> {
-        let puppet = Account::named("puppet")?;
-        let folder = self.folder();
-        puppet.own(&folder)?;
-        let mut java = Command::new("java");
-        // One compiler tier and one collector thread: half the CPU of a start, which is most of what the lab costs.
-        java.args(["-Xms700m", "-Xmx700m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
-            .args(["-Djruby.lib=/usr/share/jruby/lib", "-jar", "/usr/share/puppetserver/puppetserver.jar"])
-            .arg("--config")
-            .arg(folder.join("conf.d"))
-            .arg("--bootstrap-config")
-            .arg(folder.join("services.d"))
-            .arg("--restart-file")
-            .arg(folder.join("run/restart"))
-            .env("HOME", folder.join("var"))
-            .env("LC_ALL", "C.UTF-8")
-            .current_dir(&folder);
-        self.process().start(&mut java, Some(puppet))
+        succeed(Command::new(self.service()).arg("start")).map(drop)
+    }
+
+    /// How often somebody has asked the service to restart.
+    pub(crate) fn restarts(&self) -> Result<usize> {
+        let file = self.folder().join("log/restarts");
+        Ok(if file.exists() { read(&file)?.lines().count() } else { 0 })
+    }
+
+    /// The program that a service manager would be on a machine that has one.
+    fn service(&self) -> PathBuf {
+        self.folder().join("service")
+    }
+
+    fn service_text(&self) -> String {
+        let process = self.process();
+        format!(
+            r#"#!/bin/sh
+# Starts and ends this Puppet Server, for the lab and for the Puppet runs of this machine.
+set -eu
+folder='{folder}' record='{record}' output='{output}'
+
+runs() {{
+  [ -e "$record" ] && tr '\0' ' ' <"/proc/$(cat "$record")/cmdline" 2>/dev/null | grep -qF "$folder/conf.d"
+}}
+
+case "$1" in
+status) runs ;;
+start)
+  if runs; then exit 0; fi
+  cd "$folder"
+  # One compiler tier and one collector thread: half the CPU of a start, which is most of what the lab costs.
+  HOME="$folder/var" LC_ALL=C.UTF-8 setsid setpriv --reuid=puppet --regid=puppet --clear-groups \
+    java -Xms700m -Xmx700m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \
+    -Djruby.lib=/usr/share/jruby/lib -jar /usr/share/puppetserver/puppetserver.jar \
+    --config "$folder/conf.d" --bootstrap-config "$folder/services.d" --restart-file "$folder/run/restart" \
+    </dev/null >>"$output" 2>&1 &
+  echo $! >"$record"
+  ;;
+stop)
+  looks=0
+  while runs; do
+    if [ "$looks" = 0 ]; then kill -TERM "$(cat "$record")"; fi
+    if [ "$looks" = 600 ]; then kill -KILL "$(cat "$record")"; fi
+    looks=$((looks + 1))
+    sleep 0.1
+  done
+  rm -f "$record"
+  ;;
+restart)
+  echo restart >>"$folder/log/restarts"
+  "$0" stop
+  "$0" start
+  ;;
+esac
+"#,
+            folder = self.folder().display(),
+            record = process.record().display(),
+            output = process.output().display(),
+        )
     }
 
     /// An error when it has ended instead of becoming ready.

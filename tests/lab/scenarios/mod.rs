@@ -3,8 +3,10 @@
 mod bootstrap;
 mod failover;
 mod identity;
+mod module;
 mod paths;
 mod revocation;
+mod sealing;
 mod trusted_facts;
 
 use anyhow::Result;
@@ -18,7 +20,7 @@ pub(crate) struct Scenario {
     play: fn(&Lab) -> Result<()>,
 }
 
-pub(crate) const ALL: [Scenario; 10] = [
+pub(crate) const ALL: [Scenario; 14] = [
     Scenario {
         name: "a_new_agent_bootstraps_and_compiles_through_the_door",
         promise: "An agent pointed only at the balancer gets CA, CRL and certificate from the MoM and catalogs from compile masters.",
@@ -53,6 +55,26 @@ pub(crate) const ALL: [Scenario; 10] = [
         name: "a_master_answers_nobody_but_the_door",
         promise: "A connection past the door gets no byte of an answer from a compile master.",
         play: identity::a_master_answers_nobody_but_the_door,
+    },
+    Scenario {
+        name: "a_master_is_opened_and_sealed_by_puppet_runs_alone",
+        promise: "The module opens and seals a master in one restart each; in no moment could a forged name get in, on the wire or on disk.",
+        play: sealing::a_master_is_opened_and_sealed_by_puppet_runs_alone,
+    },
+    Scenario {
+        name: "the_module_refuses_what_would_open_a_master",
+        promise: "A door CA that is Puppet's own, without a valid revocation list or with its key, and a port without TLS: refused, nothing changed.",
+        play: module::the_module_refuses_what_would_open_a_master,
+    },
+    Scenario {
+        name: "pes_own_values_give_way_to_the_seal",
+        promise: "The class for PE replaces what PE's module writes (here: stubs of it), stays so, and gives it back.",
+        play: module::pes_own_values_give_way_to_the_seal,
+    },
+    Scenario {
+        name: "the_module_is_clean",
+        promise: "puppet-lint and puppet parser validate find nothing in the module.",
+        play: module::the_module_is_clean,
     },
     Scenario {
         name: "ambiguous_paths_reach_nobody",
