@@ -38,8 +38,9 @@ class stagedoor::door_ca (
     'present' => 'directory',
     default   => 'absent',
   }
-  # Nothing in these files is secret; Puppet Server's account has to read them.
-  file { $folder:
+  # Nothing in these files is secret; Puppet Server's account has to read them. Puppet Server takes a new revocation list as
+  # soon as it lies there, so what is new lies beside them until it was looked at.
+  file { [$folder, "${folder}/offered"]:
     ensure => $folder_there,
     owner  => 'root',
     group  => 'root',
@@ -56,7 +57,7 @@ class stagedoor::door_ca (
       Stagedoor::Source => $from,
       default           => undef,
     }
-    file { "${folder}/${name}":
+    file { ["${folder}/offered/${name}", "${folder}/${name}"]:
       ensure  => $there,
       content => $content,
       source  => $source,
@@ -66,10 +67,10 @@ class stagedoor::door_ca (
     }
   }
   if $ensure == 'present' {
-    stagedoor_private_ca { "${folder}/ca.pem":
-      crl       => "${folder}/crl.pem",
+    stagedoor_private_ca { "${folder}/offered/ca.pem":
+      crl       => "${folder}/offered/crl.pem",
       puppet_ca => $puppet_ca,
-      require   => File["${folder}/ca.pem", "${folder}/crl.pem"],
+      before    => File["${folder}/ca.pem", "${folder}/crl.pem"],
     }
   }
 }

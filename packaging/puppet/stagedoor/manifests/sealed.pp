@@ -121,7 +121,8 @@ class stagedoor::sealed (
     -> Stagedoor_settings["${confdir}/webserver.conf"]
     -> Stagedoor_rule['stagedoor environment cache']
     -> Stagedoor_settings["${confdir}/auth.conf"]
-    Class['stagedoor::door_ca'] ~> Service[$service]
+    # A new revocation list is taken without a restart.
+    File["${door_ca_dir}/ca.pem"] ~> Service[$service]
   } else {
     stagedoor_settings { "${confdir}/auth.conf":
       remove => ['authorization.allow-header-cert-info'],
@@ -135,7 +136,7 @@ class stagedoor::sealed (
     Stagedoor_settings["${confdir}/auth.conf"]
     -> Stagedoor_rule['stagedoor environment cache']
     -> Stagedoor_settings["${confdir}/webserver.conf"]
-    -> Class['stagedoor::door_ca']
     -> Service[$service]
+    -> Class['stagedoor::door_ca']
   }
 }

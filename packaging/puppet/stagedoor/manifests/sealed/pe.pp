@@ -81,7 +81,8 @@ class stagedoor::sealed::pe (
       refuse   => ["${section}.host", "${section}.port"],
       notify   => Service[$service],
     }
-    Class['stagedoor::door_ca'] ~> Service[$service]
+    # A new revocation list is taken without a restart.
+    File["${door_ca_dir}/ca.pem"] ~> Service[$service]
     Class['stagedoor::door_ca']
     -> Pe_hocon_setting <|
       setting == "${section}.client-auth" or setting == "${section}.ssl-ca-cert" or setting == "${section}.ssl-crl-path"
@@ -95,8 +96,8 @@ class stagedoor::sealed::pe (
       setting == "${section}.client-auth" or setting == "${section}.ssl-ca-cert" or setting == "${section}.ssl-crl-path"
       or setting == "${section}.request-header-max-size"
     |>
-    -> Class['stagedoor::door_ca']
     -> Service[$service]
+    -> Class['stagedoor::door_ca']
   }
 
   unless $doors.empty {
