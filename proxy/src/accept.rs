@@ -82,7 +82,8 @@ pub(crate) async fn accept(
         match accepted {
             Ok((stream, peer)) => {
                 metrics.connections.inc();
-                let passed = passes.then(|| Arc::clone(&door.passed).try_acquire_owned().ok()).flatten();
+                // Another address may have been quicker; it waits here then, as it would in the backlog.
+                let passed = if passes { place(&door, &door.passed).await } else { None };
                 let (door, links, entrance) = (Arc::clone(&door), Arc::clone(&links), Arc::clone(&entrance));
                 tokio::spawn(connection(door, links, entrance, stream, peer, (one, passed)));
             }

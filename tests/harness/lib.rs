@@ -8,7 +8,8 @@
 //! |---|---|
 //! | [`ca`], [`identity`], [`csr`] | Puppet's CA, the door's private CA, what they issue |
 //! | [`mom`] | the Master of Masters: CA bootstrap, certificate renewal and packages |
-//! | [`master`] | a sealed compile master with its JRubies |
+//! | [`master`] | a compile master with its JRubies, sealed or open |
+//! | [`raw`] | a server that says only what a test writes, without TLS: an old master, a broker |
 //! | [`agent`] | an agent and its run |
 //! | [`wire`] | raw TLS sockets, both ends, for bytes in and bytes out |
 //! | [`door`] | the `stagedoor` program as a child process |
@@ -34,6 +35,7 @@ pub mod listening;
 pub mod master;
 pub mod mom;
 pub mod puppet;
+pub mod raw;
 pub mod record;
 mod serving;
 pub mod tls;

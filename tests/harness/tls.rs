@@ -86,6 +86,13 @@ fn certificates(door_ca: &DoorCa) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(bundle.as_bytes()).map(|one| one.expect("a certificate")).collect()
 }
 
+/// An open compile master: `client-auth: want`, certificates of the Puppet CA alone.
+#[must_use]
+pub fn open_master(identity: &Identity, puppet_ca: &PuppetCa) -> Arc<ServerConfig> {
+    let want = WebPkiClientVerifier::builder_with_provider(store(puppet_ca.certificates()), provider());
+    server(identity, want.allow_unauthenticated().build().expect("CAs"))
+}
+
 fn server(
     identity: &Identity,
     verifier: Arc<dyn rustls::server::danger::ClientCertVerifier>,

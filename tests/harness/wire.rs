@@ -75,7 +75,11 @@ impl Wire {
         Self::over(socket.connect(address).await?, name, config).await
     }
 
-    async fn over(stream: TcpStream, name: &str, config: Arc<ClientConfig>) -> io::Result<Self> {
+    /// As [`Wire::open`], over a connection on which something was said already.
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    pub async fn over(stream: TcpStream, name: &str, config: Arc<ClientConfig>) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let tls = TlsConnector::from(config).connect(tls::server_name(name), stream).await?;
         Ok(Self { conn: Conn::new(tls) })

@@ -113,7 +113,8 @@ impl Door {
 }
 
 fn admission(master: &Master) -> Value {
-    json!({ "certname": master.name(), "address": master.address().to_string() })
+    let kind = if master.is_open() { "open" } else { "sealed" };
+    json!({ "certname": master.name(), "address": master.address().to_string(), "kind": kind })
 }
 
 async fn ask<S>(stream: S, method: &str, path: &str, body: &str) -> io::Result<Asked>

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use stagedoor_config::certname::Certname;
-use stagedoor_config::master::{JETTY_HEADER_LIMIT, Kind, Master as OnRoster, Standing};
+use stagedoor_config::master::{Check, JETTY_HEADER_LIMIT, Kind, Master as OnRoster, Standing};
 use stagedoor_config::roster::Roster;
 use tempfile::TempDir;
 
@@ -26,6 +26,8 @@ pub struct Papers {
     pub mom: SocketAddr,
     health: Vec<(String, String)>,
     bounds: Vec<(String, String)>,
+    /// Further keys of the address where agents connect, in TOML.
+    pub listen_keys: String,
     /// The masters on the roster; none writes no file.
     pub roster: Option<Roster>,
     /// Further text before the first table, and after the last.
@@ -63,6 +65,7 @@ impl Papers {
             ],
             // Machines of tests have low limits on open files.
             bounds: vec![line("connections", "600"), line("handshakes", "100")],
+            listen_keys: String::new(),
             roster: Some(Roster::default()),
             extra: (String::new(), String::new()),
         }
@@ -83,21 +86,35 @@ impl Papers {
 
     /// Puts a master on the roster.
     pub fn admit(&mut self, master: &Master) {
-        self.admit_at(master.name(), master.address());
+        let kind = if master.is_open() { Kind::Open { check: Check::Status } } else { Kind::SEALED };
+        self.admit_as(kind, master.name(), master.address());
     }
 
-    /// Puts a name on the roster, wherever it is.
+    /// Puts a name on the roster as a sealed master, wherever it is.
     pub fn admit_at(&mut self, name: &str, address: SocketAddr) {
+        self.admit_as(Kind::SEALED, name, address);
+    }
+
+    /// Puts a name on the roster, whatever and wherever it is.
+    pub fn admit_as(&mut self, kind: Kind, name: &str, address: SocketAddr) {
         let roster = self.roster.get_or_insert_default();
         roster.generation += 1;
         roster.masters.push(OnRoster {
             certname: Certname::parse_host(name).expect("a host name"),
             address: address.to_string(),
-            kind: Kind::SEALED,
+            kind,
             standing: Standing::Admitted,
             header_limit: JETTY_HEADER_LIMIT,
             jrubies: None,
         });
+    }
+
+    /// One more address, which passes; with these keys. Says where it is.
+    pub fn passing(&mut self, keys: &str) -> SocketAddr {
+        let address = free_address(own_address());
+        let table = format!("\n[[listen]]\naddress = \"{address}\"\nmode = \"pass\"\n{keys}\n");
+        self.extra.1.push_str(&table);
+        address
     }
 
     /// Sets a bound, in TOML: `bound("body", "\"1 MiB\"")`.
@@ -128,7 +145,7 @@ impl Papers {
             lines.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
         };
         format!(
-            "{before}\n[[listen]]\naddress = \"{listen}\"\n\n\
+            "{before}\n[[listen]]\naddress = \"{listen}\"\n{listen_keys}\n\n\
              [[certificate]]\ncertificate = {door}\nkey = {door_key}\n\n\
              [puppet_ca]\nbundle = {bundle}\ncrl = {crl}\n\n\
              [mom]\ncertname = \"{mom_name}\"\naddress = \"{mom}\"\n\n\
@@ -139,6 +156,7 @@ impl Papers {
              [health]\n{health}\n[bounds]\n{bounds}\n{after}\n",
             before = self.extra.0,
             listen = self.listen,
+            listen_keys = self.listen_keys,
             door = file("door.pem"),
             door_key = file("door.key"),
             bundle = file("ca_crt.pem"),

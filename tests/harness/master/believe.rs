@@ -41,6 +41,12 @@ impl Believed {
         Ok(Self::Node { certname: certname.to_owned(), certificate })
     }
 
+    /// What an open master believes: whose certificate the connection shows.
+    #[must_use]
+    pub fn by_tls(peer: Option<&str>) -> Self {
+        peer.map_or(Self::Nobody, |name| Self::Node { certname: name.to_owned(), certificate: None })
+    }
+
     /// The certname, where somebody was verified.
     #[must_use]
     pub fn certname(&self) -> Option<&str> {

@@ -1,9 +1,10 @@
-//! A sealed compile master.
+//! A compile master: sealed, or open.
 //!
-//! Shaped like Puppet Server with `allow-header-cert-info` on, and with a door CA as the only authority for client
+//! A sealed one is shaped like Puppet Server with `allow-header-cert-info` on, and with a door CA as the only authority for client
 //! certificates: a connection without a certificate of it gets no byte of an answer; who asks is what the
 //! `X-Client-*` headers say. It has so many JRubies, holds one from before a request's body is read until the answer
-//! exists, and takes as long for a catalog as its [`Work`] says.
+//! exists, and takes as long for a catalog as its [`Work`] says. An open one ends agents' TLS itself: who asks is whose
+//! certificate the connection shows, whatever headers say.
 
 mod answers;
 mod believe;
@@ -15,8 +16,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustls::ServerConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::agent::DIALS;
 use crate::answer::{Act, Answer, Script};
 use crate::ca::{DoorCa, PuppetCa};
 use crate::http1::Head;
@@ -78,6 +81,8 @@ pub struct Plan {
     pub name: String,
     /// Alternative names of its certificate; empty makes one as old Puppet did, without any.
     pub alt_names: Vec<String>,
+    /// Whether it ends agents' TLS and believes no headers.
+    pub open: bool,
     /// How many requests it works on at once.
     pub jrubies: usize,
     /// How long a catalog takes.
@@ -97,12 +102,19 @@ impl Plan {
         Self {
             name: name.to_owned(),
             alt_names: vec![name.to_owned()],
+            open: false,
             jrubies: 4,
             compile: Work::always(Duration::from_millis(5)),
             other: Work::always(Duration::ZERO),
             catalog_bytes: 2048,
             records: true,
         }
+    }
+
+    /// The same, open: with a certificate for the name that agents dial, too.
+    #[must_use]
+    pub fn open(name: &str) -> Self {
+        Self { alt_names: vec![name.to_owned(), DIALS.to_owned()], open: true, ..Self::named(name) }
     }
 }
 
@@ -133,12 +145,22 @@ impl Master {
     #[must_use]
     pub fn start(plan: Plan, ca: &PuppetCa, door_ca: &DoorCa) -> Self {
         let leaf = plan.alt_names.iter().fold(Leaf::node(&plan.name), |leaf, name| leaf.alt_name(name));
-        Self::start_as(plan, ca.issue(&leaf), door_ca)
+        let identity = ca.issue(&leaf);
+        let tls = match plan.open {
+            true => tls::open_master(&identity, ca),
+            false => tls::sealed_master(&identity, door_ca),
+        };
+        Self::start_with(plan, identity, tls)
     }
 
     /// Starts it with a certificate made elsewhere.
     #[must_use]
     pub fn start_as(plan: Plan, identity: Identity, door_ca: &DoorCa) -> Self {
+        let tls = tls::sealed_master(&identity, door_ca);
+        Self::start_with(plan, identity, tls)
+    }
+
+    fn start_with(plan: Plan, identity: Identity, tls: Arc<ServerConfig>) -> Self {
         let desk = Arc::new(Desk {
             jrubies: Arc::new(Semaphore::new(plan.jrubies)),
             busy: Arc::default(),
@@ -153,10 +175,8 @@ impl Master {
             plan,
         });
         let shared = desk.clone();
-        let listening = Listening::start(
-            tls::sealed_master(&identity, door_ca),
-            Arc::new(move |conn, id| Box::pin(serve(shared.clone(), conn, id))),
-        );
+        let listening =
+            Listening::start(tls, Arc::new(move |conn, id| Box::pin(serve(shared.clone(), conn, id))));
         Self { listening, desk, identity }
     }
 
@@ -164,6 +184,12 @@ impl Master {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.desk.plan.name
+    }
+
+    /// Whether it ends agents' TLS itself.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.desk.plan.open
     }
 
     /// Its certificate.
@@ -280,7 +306,11 @@ impl Role for Desk {
         if asked.mount == "status" {
             return self.status(seen, asked);
         }
-        let answer = match Believed::of(&seen.head) {
+        let believed = match self.plan.open {
+            true => Ok(Believed::by_tls(seen.peer.as_deref())),
+            false => Believed::of(&seen.head),
+        };
+        let answer = match believed {
             Err(why) => Answer::text(400, why),
             Ok(believed) if !self.allows(seen.head.method(), asked, &believed) => {
                 Answer::text(403, format!("Forbidden request: {} ({})", seen.path(), seen.head.method()))
