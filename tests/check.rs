@@ -8,6 +8,7 @@ use harness::ca::{DoorCa, PuppetCa};
 use harness::door::{Papers, binary};
 use harness::identity::{Identity, Leaf};
 use serde_json::Value;
+use stagedoor_config::master::{Check, Kind};
 
 struct Desk {
     ca: PuppetCa,
@@ -210,4 +211,24 @@ fn bad_usage_is_64_and_help_is_0() {
         assert_eq!(told.code, code, "{words:?}: {}", told.err);
         assert!(code == 0 || !told.err.is_empty(), "{words:?}");
     }
+}
+
+#[test]
+fn an_address_that_passes_to_nobody_and_a_master_that_nobody_is_passed_to_are_told() {
+    let mut desk = Desk::new();
+    desk.papers.listen_keys = "pass_old_tls = true".to_owned();
+    let passing = desk.papers.passing("");
+    desk.papers.passing("backends = [\"compile1.example.com:8142\"]");
+    let told = desk.check(&[]);
+    assert_eq!(told.code, 0, "a roster may change at any time: {}", told.err);
+    assert!(told.err.contains(&format!("warning: `listen[1]`: {passing} passes")), "{}", told.err);
+    assert!(told.err.contains("warning: `listen[0]`: pass_old_tls"), "{}", told.err);
+    assert!(told.out.contains("to 1 backends"), "{}", told.out);
+
+    let mut desk = Desk::new();
+    let open = Kind::Open { check: Check::Tcp };
+    desk.papers.admit_as(open, "pe37.example.com", "127.0.0.1:9".parse().unwrap());
+    desk.papers.write("roster.toml", &desk.papers.roster.as_ref().unwrap().render());
+    let told = desk.check(&[]);
+    assert!(told.err.contains("pe37.example.com is open and no address passes"), "{}", told.err);
 }

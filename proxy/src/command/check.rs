@@ -23,6 +23,7 @@ use crate::renewal::fit;
 use crate::run::load::{self, NotLoaded};
 use crate::tls::{Agents, Pair};
 
+mod behind;
 mod ends;
 mod papers;
 
@@ -228,7 +229,8 @@ impl Found {
                      `stagedoor roster admit CERTNAME` once the door runs",
                     path.display()
                 );
-                return self.warn("roster.file", error);
+                self.warn("roster.file", error);
+                return self.behind(settings, &Roster::default());
             }
             Err(error) => return self.error("roster.file", &error),
         };
@@ -242,6 +244,7 @@ impl Found {
                 if count == 0 {
                     self.warn("roster.file", "the roster is empty, so agents are told to come back later");
                 }
+                self.behind(settings, &roster);
             }
             Err(mistakes) => {
                 self.roster_text = text;
