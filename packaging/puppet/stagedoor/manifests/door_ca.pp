@@ -40,12 +40,16 @@ class stagedoor::door_ca (
   }
   # Nothing in these files is secret; Puppet Server's account has to read them. Puppet Server takes a new revocation list as
   # soon as it lies there, so what is new lies beside them until it was looked at.
-  file { [$folder, "${folder}/offered"]:
-    ensure => $folder_there,
-    owner  => 'root',
-    group  => 'root',
-    mode   => '0755',
-    force  => true,
+  file {
+    default:
+      ensure => $folder_there,
+      owner  => 'root',
+      group  => 'root',
+      force  => true;
+    $folder:
+      mode => '0755';
+    "${folder}/offered":
+      mode => '0700';
   }
   $files = { 'ca.pem' => $ca, 'crl.pem' => $crl }
   $files.each |$name, $from| {

@@ -27,21 +27,26 @@ module PuppetX
         @path = path
         @text = text
         @tree = parse(text)
+      rescue Hocon::ConfigError => e
+        raise Puppet::Error, "#{path} is no HOCON that can be read: #{e.message}"
       end
+
+      # What `write` writes.
+      attr_reader :text
 
       # The value under a dotted key as Ruby has it; nil when there is none.
       def value(key)
-        key.split('.').reduce(@tree) { |inner, name| inner.is_a?(Hash) ? inner[name] : nil }
+        within(@tree, key)
       end
 
       def set(key, value)
-        change(document.set_value(key, hocon(value)).render) { |tree| raise_unless(tree, key, value) }
+        change(document.set_value(key, hocon(value)).render, key, value)
       end
 
       def remove(key)
         return if value(key).nil?
 
-        change(without_blank_line(document.remove_value(key).render)) { |tree| raise_unless(tree, key, nil) }
+        change(without_blank_line(document.remove_value(key).render), key, nil)
       end
 
       # The authorization rule of this name; nil when there is none.
@@ -53,20 +58,22 @@ module PuppetX
       def put_rule(rule)
         remove_rule(rule['name'])
         wanted = [rule] + rules
-        at = start_of_rules
-        indent = @text[at..][/\A\[[ \t]*(?:#[^\n]*)?\n([ \t]*)/, 1] || '        '
+        after = start_of_rules + 1
+        indent = @text[after..][/\A[ \t]*(?:#[^\n]*)?\r?\n([ \t]*)/, 1] || '        '
         block = block_of(rule).map { |line| "\n#{indent}#{line}" }.join
-        change(@text.dup.insert(at + 1, block)) { |tree| raise_unless(tree, RULES, wanted) }
+        # The block ends with a comment, which must not swallow what stands in the bracket's line.
+        block += "\n#{indent}" unless @text[after..].match?(/\A[ \t\r]*\n/)
+        change(@text.dup.insert(after, block), RULES, wanted)
       end
 
       def remove_rule(name)
         return if rule(name).nil?
 
         wanted = rules.reject { |rule| rule['name'] == name }
-        block = /\n[ \t]*#{Regexp.escape(begins(name))}\n.*?#{Regexp.escape(ends(name))}(?=\n)/m
+        block = /\n[ \t]*#{Regexp.escape(begins(name))}\n.*?#{Regexp.escape(ends(name))}(?=\r?\n)/m
         # Another module that rewrote the list has dropped every comment in it, ours too.
         made = @text.match?(block) ? @text.sub(block, '') : document.set_value(RULES, hocon(wanted)).render
-        change(made) { |tree| raise_unless(tree, RULES, wanted) }
+        change(made, RULES, wanted)
       end
 
       def write
@@ -98,22 +105,21 @@ module PuppetX
       def parse(text)
         options = Hocon::ConfigResolveOptions.new(false, true)
         Hocon::ConfigFactory.parse_string(text).resolve(options).root.unwrapped
-      rescue Hocon::ConfigError => e
-        raise Puppet::Error, "#{@path} is no HOCON that can be read: #{e.message}"
       end
 
-      def change(made)
+      # Takes the text that was made if it reads back with this value under the key.
+      def change(made, key, wanted)
         tree = parse(made)
-        yield tree
+        raise Hocon::ConfigError.new(nil, 'another value came out', nil) unless within(tree, key) == wanted
+
         @text = made
         @tree = tree
+      rescue Hocon::ConfigError => e
+        raise Puppet::Error, "#{@path}: cannot change #{key} and keep the rest as it is (#{e.message}); write it by hand as #{wanted.inspect}"
       end
 
-      def raise_unless(tree, key, wanted)
-        found = key.split('.').reduce(tree) { |inner, name| inner.is_a?(Hash) ? inner[name] : nil }
-        return if found == wanted
-
-        raise Puppet::Error, "#{@path}: cannot change #{key} and keep the rest as it is; write it by hand as #{wanted.inspect}"
+      def within(tree, key)
+        key.split('.').reduce(tree) { |inner, name| inner.is_a?(Hash) ? inner[name] : nil }
       end
 
       # Where the list's bracket is: two documents that differ in the list alone differ from there on.

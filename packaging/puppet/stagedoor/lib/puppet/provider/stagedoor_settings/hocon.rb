@@ -40,7 +40,8 @@ Puppet::Type.type(:stagedoor_settings).provide(:hocon) do
     (resource[:refuse] || []).each do |key|
       next if document.value(key).nil?
 
-      raise Puppet::Error, "#{resource[:path]} has #{key}, which a sealed master must not have: it would answer there without TLS. Remove it first"
+      raise Puppet::Error, "#{resource[:path]} has #{key}, which a sealed master must not have: it would answer there " \
+                           'without TLS. Remove it first'
     end
     document
   end
