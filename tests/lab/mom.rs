@@ -10,6 +10,7 @@ use crate::access_log::AccessLog;
 use crate::machine::{MASTERS, MOM, PORT, PUPPETDB};
 use crate::program::{Ended, run, succeed};
 use crate::puppet_server::{PuppetServer, Shape};
+use crate::sealing::{OwnAgent, Shall};
 
 #[derive(Debug)]
 pub(crate) struct Mom {
@@ -114,6 +115,13 @@ impl Mom {
     /// The CRLs the CA keeps, one for each certificate above: what the door watches.
     pub(crate) fn crl_file(&self) -> PathBuf {
         self.server.folder().join("ca/ca_crl.pem")
+    }
+
+    /// A run of the MoM's own agent with the class that seals compile masters.
+    pub(crate) fn seals_itself(&self) -> Result<Ended> {
+        let agent = OwnAgent::of(&MOM, &self.server.folder());
+        agent.lay_out(&self.server.ssl())?;
+        agent.try_to_make(Shall::BeSealed)
     }
 
     pub(crate) fn access_log(&self) -> AccessLog {

@@ -56,6 +56,15 @@ pub(super) fn the_module_refuses_what_would_open_a_master(lab: &Lab) -> Result<(
     );
     ensure!(read(&bench.restarts())?.lines().count() == 1, "not one restart:\n{}", changed.said());
     saw("the same with nothing wrong: sealed, one restart");
+
+    let said = lab.mom().seals_itself()?;
+    ensure!(
+        said.code == 1 && said.said().contains("compiles its own catalog and cannot be sealed"),
+        "the MoM's own agent may seal the MoM (exit {}):\n{}",
+        said.code,
+        said.said()
+    );
+    saw("a run of the MoM's own agent that would seal the MoM: no catalog");
     Ok(())
 }
 
@@ -122,6 +131,8 @@ pub(super) fn the_module_is_clean(_: &Lab) -> Result<()> {
     validate.args(["parser", "validate"]).current_dir(&module).args(["manifests", "functions", "types"]);
     succeed(&mut validate)?;
     saw("puppet-lint and puppet parser validate have nothing to say");
+    succeed(Command::new("ruby").arg(module.join("spec/document.rb")))?;
+    saw("settings and rules go into HOCON of every shape and out again, and the rest stays");
     Ok(())
 }
 

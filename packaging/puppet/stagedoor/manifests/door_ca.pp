@@ -27,7 +27,7 @@ class stagedoor::door_ca (
     fail('door_crl: expected revocation lists as PEM and nothing else, a puppet:/// URL or an absolute path')
   }
   # A node that gets its catalog from itself is the Master of Masters, or an agent that could never ask again.
-  if $ensure == 'present' and $trusted['authenticated'] == 'remote' and $server_facts['servername'] == $trusted['certname'] {
+  if $ensure == 'present' and $trusted['authenticated'] == 'remote' and $settings::certname == $trusted['certname'] {
     fail("${trusted['certname']} compiles its own catalog and cannot be sealed: only a node whose agent asks another server can")
   }
   $there = $ensure ? {
