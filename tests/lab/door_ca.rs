@@ -1,12 +1,13 @@
-//! The private CA whose certificates alone open a sealed master's port, made with openssl: one root, one certificate
-//! for the door, and a CRL that is empty but has to exist and must not expire.
+//! The private CA whose certificates alone open a sealed master's port, as an operator makes it: `stagedoor door-ca` in a
+//! folder that stays where it is, and copies of what goes to doors and masters.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use crate::machine::{Account, DOOR, make_folder, write};
+use crate::door::program;
+use crate::machine::{DOOR, copy, files_in, make_folder, write};
 use crate::mom::Credentials;
 use crate::program::succeed;
 
@@ -20,68 +21,84 @@ impl DoorCa {
         Self { folder: root.join("door-ca") }
     }
 
+    /// As masters and doors have it.
     pub(crate) fn certificate(&self) -> PathBuf {
         self.folder.join("ca.pem")
     }
 
+    /// As masters and doors have it.
     pub(crate) fn crl(&self) -> PathBuf {
         self.folder.join("crl.pem")
     }
 
     /// The door's certificate for its connections to masters.
     pub(crate) fn door(&self) -> Credentials {
-        Credentials {
-            certname: DOOR.name.to_owned(),
-            certificate: self.folder.join("door.pem"),
-            key: self.folder.join("door.key"),
-        }
+        self.credentials(DOOR.name)
     }
 
     pub(crate) fn make(&self) -> Result<()> {
         make_folder(&self.folder)?;
-        write(&self.folder.join("ca.cnf"), CA_SETTINGS)?;
-        write(&self.folder.join("index.txt"), "")?;
-        self.openssl("req -x509 -newkey rsa:3072 -nodes -keyout ca.key -out ca.pem -days 3650 -subj")(
-            "/CN=stagedoor lab door CA",
-        )?;
-        self.openssl("req -newkey rsa:3072 -nodes -keyout door.key -out door.csr -subj")(&format!(
-            "/CN={}",
-            DOOR.name
-        ))?;
-        self.openssl(
-            "x509 -req -in door.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 -out door.pem -extensions door -extfile",
-        )("ca.cnf")?;
-        self.openssl("ca -gencrl -crldays 3650 -out crl.pem -config")("ca.cnf")?;
-        // Jetty reads both as the masters' account.
-        Account::named("puppet")?.own(&self.folder)
+        self.command(&["init"])?;
+        self.issue(DOOR.name)?;
+        self.hand_out()
     }
 
-    /// A revocation list of this CA that has run out.
+    /// A certificate for another door.
+    pub(crate) fn issue(&self, name: &str) -> Result<Credentials> {
+        self.command(&["issue", name, "--out", &self.folder.to_string_lossy()])?;
+        Ok(self.credentials(name))
+    }
+
+    /// Takes back what was issued to a door; masters go on believing it until they have the new list.
+    pub(crate) fn revoke(&self, name: &str) -> Result<()> {
+        self.command(&["revoke", name])
+    }
+
+    /// Copies to where doors and masters have it.
+    pub(crate) fn hand_out(&self) -> Result<()> {
+        copy(&self.kept().join("ca.pem"), &self.certificate())?;
+        copy(&self.kept().join("crl.pem"), &self.crl())
+    }
+
+    /// A revocation list of this CA that has run out, which its own command would not make.
     pub(crate) fn make_ended_crl(&self, file: &Path) -> Result<()> {
-        self.openssl(
-            "ca -gencrl -crl_lastupdate 20200101000000Z -crl_nextupdate 20200102000000Z -config ca.cnf -out",
-        )(&file.to_string_lossy())
+        let key =
+            files_in(&self.kept())?.into_iter().find(|path| path.extension().is_some_and(|x| x == "key"));
+        write(&self.folder.join("ended.cnf"), ENDED_CRL)?;
+        write(&self.folder.join("index.txt"), "")?;
+        let mut openssl = Command::new("openssl");
+        openssl.args(["ca", "-gencrl", "-config", "ended.cnf", "-crl_lastupdate", "20200101000000Z"]);
+        openssl
+            .args(["-crl_nextupdate", "20200102000000Z", "-keyfile"])
+            .arg(key.context("the CA has no key")?);
+        openssl.arg("-cert").arg(self.certificate()).arg("-out").arg(file);
+        succeed(openssl.current_dir(&self.folder)).map(drop)
     }
 
-    /// `openssl` in the CA's folder with a line of words and one last argument that may hold blanks.
-    fn openssl<'a>(&'a self, words: &'a str) -> impl Fn(&str) -> Result<()> + 'a {
-        move |last| {
-            succeed(Command::new("openssl").args(words.split(' ')).arg(last).current_dir(&self.folder))
-                .map(drop)
+    fn command(&self, words: &[&str]) -> Result<()> {
+        let mut command = Command::new(program()?);
+        command.arg("door-ca").args(words).arg("--folder").arg(self.kept());
+        succeed(&mut command).map(drop)
+    }
+
+    /// What never leaves its machine.
+    fn kept(&self) -> PathBuf {
+        self.folder.join("kept")
+    }
+
+    fn credentials(&self, name: &str) -> Credentials {
+        Credentials {
+            certname: name.to_owned(),
+            certificate: self.folder.join(format!("{name}.pem")),
+            key: self.folder.join(format!("{name}.key")),
         }
     }
 }
 
-const CA_SETTINGS: &str = "\
+const ENDED_CRL: &str = "\
 [ca]
 default_ca = door_ca
 [door_ca]
 database = index.txt
-certificate = ca.pem
-private_key = ca.key
 default_md = sha256
-[door]
-basicConstraints = critical, CA:false
-keyUsage = critical, digitalSignature, keyEncipherment
-extendedKeyUsage = critical, clientAuth
 ";

@@ -1,6 +1,7 @@
 //! The promises, one a scenario: what an operator may rely on, with real programs at both ends.
 
 mod bootstrap;
+mod door_ca;
 mod failover;
 mod identity;
 mod module;
@@ -20,7 +21,7 @@ pub(crate) struct Scenario {
     play: fn(&Lab) -> Result<()>,
 }
 
-pub(crate) const ALL: [Scenario; 14] = [
+pub(crate) const ALL: [Scenario; 15] = [
     Scenario {
         name: "a_new_agent_bootstraps_and_compiles_through_the_door",
         promise: "An agent pointed only at the balancer gets CA, CRL and certificate from the MoM and catalogs from compile masters.",
@@ -60,6 +61,11 @@ pub(crate) const ALL: [Scenario; 14] = [
         name: "a_master_is_opened_and_sealed_by_puppet_runs_alone",
         promise: "The module opens and seals a master in one restart each; in no moment could a forged name get in, on the wire or on disk.",
         play: sealing::a_master_is_opened_and_sealed_by_puppet_runs_alone,
+    },
+    Scenario {
+        name: "a_revoked_door_is_shut_out_without_a_restart",
+        promise: "`stagedoor door-ca revoke`, the list on the master: that door gets nothing, the others go on, nothing restarts.",
+        play: door_ca::a_revoked_door_is_shut_out_without_a_restart,
     },
     Scenario {
         name: "the_module_refuses_what_would_open_a_master",

@@ -16,7 +16,7 @@ use crate::sealing::module;
 
 pub(super) fn the_module_refuses_what_would_open_a_master(lab: &Lab) -> Result<()> {
     let bench = Bench::new(lab, "refusals")?;
-    let key = lab.root.join("door-ca/door.key");
+    let key = bench.door_ca.door().key;
     let with_key = bench.folder.join("with-key.pem");
     write(&with_key, &format!("{}{}", read(&bench.door_ca.certificate())?, read(&key)?))?;
     let (ca, crl) = (bench.door_ca.certificate(), bench.door_ca.crl());
