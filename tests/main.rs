@@ -19,6 +19,7 @@
 //! | `check` | `stagedoor check`: what a start would stumble over, told before it |
 //! | `door_ca` | `stagedoor door-ca`, and a door whose certificate of it is no good |
 //! | `roster` | `stagedoor roster`: the roster by commands |
+//! | `seal` | sealed masters that strangers reach after all |
 //! | `stand_ins` | the stand-ins themselves: that they refuse what real Puppet refuses |
 //! | `wire` | raw bytes both ways: targets, framing, heads, the order of things on a connection |
 // Everything here is a test or part of one: what was not foreseen ends it.
@@ -41,5 +42,6 @@ mod retry;
 mod revocation;
 mod roster;
 mod routes;
+mod seal;
 mod stand_ins;
 mod wire;

@@ -103,6 +103,12 @@ pub struct MasterView {
     /// Why it is unfit, in words; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// Whether it answers strangers; absent where it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
+    /// Why it is not known to be sealed, in words, and whether it is used all the same; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal_why: Option<String>,
     /// Requests that this door has at it now; connections, where it is open.
     pub in_flight: u32,
 }
@@ -127,6 +133,30 @@ impl Fit {
             Self::Fit => "fit",
             Self::Unfit => "unfit",
             Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Whether a sealed master answers connections that show no certificate of a door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Seal {
+    /// The last test was refused.
+    Sealed,
+    /// It answered: it gets no request.
+    Unsealed,
+    /// Nobody knows. It gets no request, except where nobody can test it.
+    Untested,
+}
+
+impl Seal {
+    /// The word for it on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::Unsealed => "unsealed",
+            Self::Untested => "untested",
         }
     }
 }
@@ -288,13 +318,18 @@ mod tests {
             standing: Standing::Draining,
             fit: Fit::Unknown,
             why: None,
+            seal: Some(Seal::Untested),
+            seal_why: None,
             in_flight: 3,
         };
-        let text = r#"{"certname":"compile1","address":"compile1:8140","kind":"sealed","isolation":"door-ca","standing":"draining","fit":"unknown","in_flight":3}"#;
+        let text = r#"{"certname":"compile1","address":"compile1:8140","kind":"sealed","isolation":"door-ca","standing":"draining","fit":"unknown","seal":"untested","in_flight":3}"#;
         assert_eq!(serde_json::to_string(&view).unwrap(), text);
         assert_eq!(serde_json::from_str::<MasterView>(text).unwrap(), view);
         for fit in [Fit::Fit, Fit::Unfit, Fit::Unknown] {
             assert_eq!(serde_json::to_value(fit).unwrap(), fit.name());
+        }
+        for seal in [Seal::Sealed, Seal::Unsealed, Seal::Untested] {
+            assert_eq!(serde_json::to_value(seal).unwrap(), seal.name());
         }
     }
 }

@@ -119,6 +119,10 @@ pub enum Refusal {
     RosterEmpty,
     /// Masters are on the roster and none takes work.
     NoMasterFit,
+    /// No master has shown yet that it refuses strangers.
+    NoMasterTested,
+    /// Every master answers strangers.
+    NoMasterSealed,
     /// Every connection that may be open to whoever was asked is in use.
     Full(Backend),
     /// No connection, or none that proves its name.
@@ -224,6 +228,10 @@ impl Refusal {
                 "no compile master has been admitted; admit one with `stagedoor roster admit`"),
             Self::NoMasterFit => row(S::SERVICE_UNAVAILABLE, Some(60), KEEP, "no_master_fit", Side::Master,
                 "no compile master takes work now; ask /v1/masters of the admin door for why"),
+            Self::NoMasterTested => row(S::SERVICE_UNAVAILABLE, Some(15), KEEP, "no_master_tested", Side::Master,
+                "no compile master has shown yet that it refuses connections without a certificate of a door; come back later, or ask /v1/masters of the admin door for why"),
+            Self::NoMasterSealed => row(S::SERVICE_UNAVAILABLE, Some(60), KEEP, "no_master_sealed", Side::Master,
+                "every compile master answers connections without a certificate of a door, so that nobody is sent to them; seal them, and ask /v1/masters of the admin door for how each is open"),
             Self::Full(Master) => row(S::SERVICE_UNAVAILABLE, Some(60), KEEP, "connections_full", Side::Master,
                 "every connection that may be open to a compile master is in use; come back later, and add masters or raise bounds.master_connections if this stays"),
             Self::Full(Mom) => row(S::SERVICE_UNAVAILABLE, Some(30), KEEP, "connections_full", Side::Mom,
@@ -345,6 +353,8 @@ mod tests {
         Refusal::MomBusy,
         Refusal::RosterEmpty,
         Refusal::NoMasterFit,
+        Refusal::NoMasterTested,
+        Refusal::NoMasterSealed,
         Refusal::Full(Backend::Master),
         Refusal::Full(Backend::Mom),
         Refusal::Unreachable(Backend::Master),

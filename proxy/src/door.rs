@@ -23,7 +23,8 @@ use crate::link::Peer;
 use crate::observe::Observe;
 use crate::places::Places;
 use crate::pool::Pool;
-use crate::pool::probe;
+use crate::pool::state::Nobody;
+use crate::pool::{outsider, probe};
 use crate::renewal::{Renewals, Shown};
 use crate::sources::Sources;
 use crate::tls::Agents;
@@ -150,7 +151,13 @@ impl Door {
 
     fn watch_over(self: &Arc<Self>, pool: &Arc<Pool>, roster: &Roster) {
         pool.reconcile(roster, |member, beside: &Handle| {
-            beside.spawn(probe::keep_asking(Arc::clone(self), Arc::clone(pool), member)).abort_handle()
+            let asking = probe::keep_asking(Arc::clone(self), Arc::clone(pool), Arc::clone(&member));
+            let mut tasks = vec![beside.spawn(asking).abort_handle()];
+            if member.kind.is_sealed() {
+                let testing = outsider::keep_testing(Arc::clone(self), Arc::clone(pool), member);
+                tasks.push(beside.spawn(testing).abort_handle());
+            }
+            tasks
         });
     }
 
@@ -193,11 +200,14 @@ impl Door {
                     .to_owned(),
             );
         } else {
-            why.push(
-                "no compile master on the roster is fit for some address that agents connect to: ask /v1/masters of \
-                 the admin door for why"
-                    .to_owned(),
-            );
+            let nobody = match self.pool.nobody() {
+                Nobody::TakesWork => "is fit for some address that agents connect to",
+                Nobody::IsTested => "has shown yet that it refuses strangers",
+                Nobody::IsSealed => "refuses strangers",
+            };
+            why.push(format!(
+                "no compile master on the roster {nobody}: ask /v1/masters of the admin door for why"
+            ));
         }
         why
     }

@@ -22,6 +22,7 @@ use crate::observe::record::{Asked, ENVIRONMENT, Outcome, Record, clip};
 use crate::pace::{Least, Pace};
 use crate::places::{self, Place};
 use crate::pool::pick::{Want, hash};
+use crate::pool::state::Nobody;
 use crate::renewal::Origin;
 use crate::retry::{self, Failure, Left, Next};
 use crate::route::{self, Route};
@@ -322,7 +323,7 @@ impl<'a> Asking<'a> {
         let mut tried = Vec::new();
         let mut made = 0;
         // What the agent gets when nobody does better.
-        let mut second_best = Err(self.nobody());
+        let mut second_best = None;
         while let Some(hand) = door.pool.take(want, &tried) {
             let member = Arc::clone(&hand.member);
             if size > member.header_limit {
@@ -349,13 +350,13 @@ impl<'a> Asking<'a> {
                 self.line.attempted(made, phases);
                 let next = match landed {
                     Ok(landed) if is_refused(&landed) => {
-                        second_best = Ok(landed);
+                        second_best = Some(Ok(landed));
                         let failure = Failure::Refused;
                         self.next(replay, Missed { failure, refusal: Refusal::NoMasterFit }, made, out)
                     }
                     // Another master may have it on its own disk; its absence costs no work and counts as no attempt.
                     Ok(landed) if is_missing_backup(class, out, &landed) => {
-                        second_best = Ok(landed);
+                        second_best = Some(Ok(landed));
                         made = 0;
                         Next::Another
                     }
@@ -365,8 +366,8 @@ impl<'a> Asking<'a> {
                     }
                     Err(missed) => {
                         // An answer, or a master that is only busy, says more to an agent than one that is gone.
-                        if !matches!(second_best, Ok(_) | Err(Refusal::Full(_))) {
-                            second_best = Err(missed.refusal);
+                        if !matches!(second_best, Some(Ok(_) | Err(Refusal::Full(_)))) {
+                            second_best = Some(Err(missed.refusal));
                         }
                         self.next(replay, missed, made, out)
                     }
@@ -381,12 +382,19 @@ impl<'a> Asking<'a> {
             }
             tried.push(member.id);
         }
-        second_best
+        second_best.unwrap_or_else(|| Err(self.nobody()))
     }
 
     /// The answer when there is nobody to ask.
     fn nobody(&self) -> Refusal {
-        if self.snapshot.roster.masters.is_empty() { Refusal::RosterEmpty } else { Refusal::NoMasterFit }
+        if self.snapshot.roster.masters.is_empty() {
+            return Refusal::RosterEmpty;
+        }
+        match self.connection.door.pool.nobody() {
+            Nobody::TakesWork => Refusal::NoMasterFit,
+            Nobody::IsTested => Refusal::NoMasterTested,
+            Nobody::IsSealed => Refusal::NoMasterSealed,
+        }
     }
 
     fn terms<'t>(&self, tls: &'t Arc<rustls::ClientConfig>, replay: Replay, fresh: bool) -> Terms<'t> {

@@ -10,10 +10,10 @@
 //!                                    │                                       └─ refused ───► answer
 //!                                    └─ pass ─► pick ─► bytes, untouched ───────────────────────────────────► compile master (open), other backends
 //! any failure ─► answer (one table: status, Retry-After, words)       every outcome ─► observe (one access line, counters, histograms)
-//! beside it: probe ─► health ─► pool    resolve ─► pool    files watched ─► one swap    admin ◄─ operator
+//! beside it: probe ─► health ─► pool    outsider ─► seal ─► pool    resolve ─► pool    files watched ─► one swap    admin ◄─ operator
 //! ```
 //!
-//! Each step is a module of its name; probe, health, pick and resolve are in [`pool`]. What the steps share:
+//! Each step is a module of its name; probe, health, outsider, seal, pick and resolve are in [`pool`]. What the steps share:
 //!
 //! | module | holds |
 //! |---|---|

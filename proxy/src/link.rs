@@ -161,6 +161,16 @@ impl Peer {
         }
     }
 
+    /// Where it is, as it is looked up again and again.
+    pub(crate) fn addresses(&self) -> watch::Receiver<Addresses> {
+        self.addresses.clone()
+    }
+
+    /// The name its certificate must carry, as it is dialled.
+    pub(crate) const fn name(&self) -> &ServerName<'static> {
+        &self.name
+    }
+
     /// Which of the two it is, for answers.
     pub(crate) const fn backend(&self) -> Backend {
         match self.id {

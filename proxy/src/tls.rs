@@ -1,8 +1,9 @@
 //! The door's TLS: what it shows, whom it asks, what it offers.
 //!
-//! Four configurations and nothing to set: agents coming in ([`Agents`]), connections to masters with the door's
+//! Five configurations and nothing to set: agents coming in ([`Agents`]), connections to masters with the door's
 //! client certificate ([`masters`]), connections to everybody else without one, so that nobody can borrow the door's
-//! rights there ([`showing_nothing`]), and those that have agents' certificates renewed ([`renewal`]).
+//! rights there ([`showing_nothing`]), those that have agents' certificates renewed ([`renewal`]), and those that try
+//! whether masters let strangers in ([`Stranger`]).
 //!
 //! No session is resumed anywhere: a resumed session skips the verifier, so a revoked agent would come back on its
 //! ticket. No post-quantum key exchange: agents before OpenSSL 3.5 cannot, and it adds a kilobyte each way to each of
@@ -25,12 +26,14 @@ use stagedoor_config::trust::{AgentVerifier, Judged, MasterVerifier, Refused, Tr
 mod pair;
 mod papers;
 mod reason;
+mod stranger;
 #[cfg(test)]
 mod tests;
 
 pub use pair::{BadPair, Pair};
 pub use papers::{BadDoorCa, Papers, Unfit};
 pub use reason::{REASONS, reason, words};
+pub use stranger::Stranger;
 
 /// HTTP/1.1 and nothing else, on every side: a client that offers only other protocols is told so, one that offers
 /// none is served.
@@ -42,6 +45,7 @@ pub struct Agents {
     /// For the acceptor.
     pub config: Arc<ServerConfig>,
     verifier: Arc<AgentVerifier>,
+    first: Option<Arc<CertifiedKey>>,
 }
 
 /// A configuration that cannot be made.
@@ -73,6 +77,7 @@ impl Agents {
     /// Says which files do not go together.
     pub fn new(pairs: &[Pair], trust: Arc<Trust>) -> Result<Self, NoTls> {
         let shown = Shown::new(pairs)?;
+        let first = shown.0.first().cloned();
         let verifier = Arc::new(AgentVerifier::new(trust));
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13, &TLS12])
@@ -82,7 +87,7 @@ impl Agents {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), verifier })
+        Ok(Self { config: Arc::new(config), verifier, first })
     }
 
     /// The verdict on the chain an agent showed (`peer_certificates`), leaf first: a lookup after a handshake.
@@ -92,6 +97,12 @@ impl Agents {
     pub fn judged(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Judged, Refused> {
         let (leaf, intermediates) = chain.split_first().ok_or(Refused::Malformed)?;
         self.verifier.judged(leaf, intermediates, now)
+    }
+
+    /// The certificate that most agents are shown: one of the Puppet CA's, like each of theirs.
+    #[must_use]
+    pub const fn certificate(&self) -> Option<&Arc<CertifiedKey>> {
+        self.first.as_ref()
     }
 
     /// The bundle and lists that agents are judged by.

@@ -109,8 +109,8 @@ impl Sides {
     /// One JRuby: a master of which nobody said how many it has counts as the mean of the others, in fractions.
     pub const ONE: u64 = 1 << 16;
 
-    /// Adds up masters, each with whether health lets it take work. Masters that may get nothing, whatever their
-    /// health, are not to be among them.
+    /// Adds up masters, each with whether it takes work now. One that may get nothing, whatever its health, because
+    /// strangers may reach it, takes none and keeps its share: a restart must send nobody to and fro.
     #[must_use]
     pub fn of<'a>(masters: impl Iterator<Item = (&'a Master, bool)> + Clone) -> Self {
         let admitted = masters.filter(|(master, _)| master.standing == Standing::Admitted);

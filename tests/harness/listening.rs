@@ -69,10 +69,21 @@ impl Counts {
     }
 }
 
+/// What a listener speaks to whoever connects.
+#[derive(Clone)]
+pub enum Speaks {
+    /// TLS.
+    Tls(Arc<ServerConfig>),
+    /// HTTP in clear text, where everything is answered with 200.
+    Clear,
+    /// Nothing, for ever.
+    Nothing,
+}
+
 /// A listener and its connections.
 pub struct Listening {
     address: SocketAddr,
-    tls: Mutex<Arc<ServerConfig>>,
+    speaks: Arc<Mutex<Speaks>>,
     serve: Serve,
     counts: Arc<Counts>,
     refusals: Arc<Mutex<Vec<String>>>,
@@ -85,7 +96,7 @@ impl Listening {
         let listener = bind(SocketAddr::new(own_address(), 0)).expect("a free port");
         let this = Self {
             address: listener.local_addr().expect("a bound socket has an address"),
-            tls: Mutex::new(tls),
+            speaks: Arc::new(Mutex::new(Speaks::Tls(tls))),
             serve,
             counts: Arc::default(),
             refusals: Arc::default(),
@@ -96,7 +107,7 @@ impl Listening {
     }
 
     fn run(&self, listener: TcpListener) {
-        let acceptor = TlsAcceptor::from(self.tls.lock().unwrap().clone());
+        let speaks = self.speaks.clone();
         let (serve, counts, refusals) = (self.serve.clone(), self.counts.clone(), self.refusals.clone());
         let running = tokio::spawn(async move {
             // Dropping the set ends every connection, which is what `kill` wants.
@@ -105,11 +116,17 @@ impl Listening {
                 while connections.try_join_next().is_some() {}
                 let Ok((stream, _)) = listener.accept().await else { continue };
                 let id = counts.accepted.fetch_add(1, Ordering::Relaxed);
-                let (acceptor, serve, refusals) = (acceptor.clone(), serve.clone(), refusals.clone());
+                let (serve, refusals) = (serve.clone(), refusals.clone());
+                let speaks = speaks.lock().unwrap().clone();
                 let open = Open::new(&counts);
                 connections.spawn(async move {
                     stream.set_nodelay(true).ok();
-                    match acceptor.accept(stream).await {
+                    let tls = match speaks {
+                        Speaks::Tls(tls) => tls,
+                        Speaks::Clear => return in_clear(stream).await,
+                        Speaks::Nothing => return std::future::pending().await,
+                    };
+                    match TlsAcceptor::from(tls).accept(stream).await {
                         Ok(tls) => {
                             open.0.handshakes.fetch_add(1, Ordering::Relaxed);
                             serve(Conn::new(tls), id).await;
@@ -140,6 +157,11 @@ impl Listening {
         self.refusals.lock().unwrap().clone()
     }
 
+    /// What it speaks on connections that come from now on.
+    pub fn speak(&self, speaks: Speaks) {
+        *self.speaks.lock().unwrap() = speaks;
+    }
+
     /// Stops listening and drops every connection, as SIGKILL would.
     pub async fn kill(&self) {
         let running = self.running.lock().unwrap().take();
@@ -152,7 +174,7 @@ impl Listening {
     /// Listens again on the same port, with other TLS settings where given.
     pub fn restart(&self, tls: Option<Arc<ServerConfig>>) {
         if let Some(tls) = tls {
-            *self.tls.lock().unwrap() = tls;
+            self.speak(Speaks::Tls(tls));
         }
         // Another test may be starting a child just now: between fork and exec that has our old socket too.
         let listener = (0..200).find_map(|_| match bind(self.address) {
@@ -188,6 +210,15 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+async fn in_clear(stream: TcpStream) {
+    let mut conn = Conn::new(stream);
+    if let Ok(Some(_)) = conn.head().await {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\nrunning";
+        conn.write(answer).await.ok();
+    }
+    conn.close().await;
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -73,6 +73,19 @@ pub fn wanting(identity: &Identity, puppet_ca: &PuppetCa, door_ca: &DoorCa) -> A
     server(identity, want.allow_unauthenticated().build().expect("CAs"))
 }
 
+/// A master whose seal was broken in part: it demands a certificate, and takes every agent's.
+#[must_use]
+pub fn for_agents(identity: &Identity, puppet_ca: &PuppetCa) -> Arc<ServerConfig> {
+    let demand = WebPkiClientVerifier::builder_with_provider(store(puppet_ca.certificates()), provider());
+    server(identity, demand.build().expect("CAs"))
+}
+
+/// A server that asks nobody for a certificate.
+#[must_use]
+pub fn for_anybody(identity: &Identity) -> Arc<ServerConfig> {
+    server(identity, WebPkiClientVerifier::no_client_auth())
+}
+
 /// Whether a CA signed a certificate that is in force.
 #[must_use]
 pub fn believes(puppet_ca: &PuppetCa, certificate: &CertificateDer<'static>) -> bool {

@@ -147,6 +147,9 @@ table! {
     rise: u32, Count, 2, 1, 100;
     /// Bad answers in a row before a fit master is unfit.
     fall: u32, Count, 3, 1, 100;
+    /// Between two tests of a sealed master, whether it answers somebody who shows no certificate of a door. Each is
+    /// three short connections. A change of its webserver.conf that opens it is found out within this time.
+    seal_interval: Duration, Time, MINUTE, 500, 10 * MINUTE;
 }
 
 /// Values that are right by themselves and cannot all be meant.

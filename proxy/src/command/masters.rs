@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use clap::Args;
 use http::Method;
-use stagedoor_config::admin::{Fit, MasterView, MastersView};
+use stagedoor_config::admin::{Fit, MasterView, MastersView, Seal};
 use stagedoor_config::master::{Kind, Standing};
 
 use super::ask::ask;
@@ -31,7 +31,7 @@ fn words(view: &MastersView, colours: bool) -> String {
     if view.masters.is_empty() {
         return "no compile master is admitted; `stagedoor roster admit CERTNAME` admits one\n".to_owned();
     }
-    let head = ["CERTNAME", "KIND", "STANDING", "FIT", "IN FLIGHT", "WHY"].map(Cell::plain);
+    let head = ["CERTNAME", "KIND", "SEAL", "STANDING", "FIT", "IN FLIGHT", "WHY"].map(Cell::plain);
     let mut rows = vec![head.to_vec()];
     rows.extend(view.masters.iter().map(row));
     table(&rows, colours)
@@ -51,13 +51,21 @@ fn row(master: &MasterView) -> Vec<Cell> {
         Kind::Sealed { isolation } => format!("sealed by {}", isolation.name()),
         Kind::Open { .. } => "open".to_owned(),
     };
+    let seal = match master.seal {
+        Some(seal @ Seal::Sealed) => Cell::new(seal.name(), Paint::Good),
+        Some(seal @ Seal::Untested) => Cell::new(seal.name(), Paint::Odd),
+        Some(seal @ Seal::Unsealed) => Cell::new(seal.name(), Paint::Bad),
+        None => Cell::plain("-"),
+    };
+    let why: Vec<&str> = [&master.seal_why, &master.why].into_iter().flatten().map(String::as_str).collect();
     vec![
         Cell::plain(master.certname.as_str()),
         Cell::plain(kind),
+        seal,
         Cell::new(master.standing.name(), standing),
         Cell::new(master.fit.name(), fit),
         Cell::plain(master.in_flight.to_string()),
-        Cell::plain(master.why.clone().unwrap_or_default()),
+        Cell::plain(why.join("; ")),
     ]
 }
 
@@ -70,13 +78,15 @@ mod tests {
 
     #[test]
     fn each_master_has_a_line_that_says_what_it_is_and_how_it_does() {
-        let master = |name: &str, kind, standing, fit, why: Option<&str>| MasterView {
+        let master = |name: &str, kind, standing, fit, why: Option<&str>, seal| MasterView {
             certname: Certname::parse_host(name).unwrap(),
             address: format!("{name}:8140"),
             kind,
             standing,
             fit,
             why: why.map(str::to_owned),
+            seal,
+            seal_why: (seal == Some(Seal::Unsealed)).then(|| "gets no request: it answers 200".to_owned()),
             in_flight: 12,
         };
         let firewall = Kind::Sealed { isolation: Isolation::Firewall };
@@ -84,16 +94,30 @@ mod tests {
         let view = MastersView {
             generation: 4,
             masters: vec![
-                master("compile1.example.com", Kind::SEALED, Standing::Admitted, Fit::Fit, None),
-                master("c2", firewall, Standing::Draining, Fit::Unfit, Some("no answer in time")),
-                master("c3", open, Standing::Admitted, Fit::Unknown, None),
+                master(
+                    "compile1.example.com",
+                    Kind::SEALED,
+                    Standing::Admitted,
+                    Fit::Fit,
+                    None,
+                    Some(Seal::Sealed),
+                ),
+                master(
+                    "c2",
+                    firewall,
+                    Standing::Draining,
+                    Fit::Unfit,
+                    Some("no answer in time"),
+                    Some(Seal::Unsealed),
+                ),
+                master("c3", open, Standing::Admitted, Fit::Unknown, None, None),
             ],
         };
         let expected = "\
-CERTNAME              KIND                STANDING  FIT      IN FLIGHT  WHY
-compile1.example.com  sealed by door-ca   admitted  fit      12
-c2                    sealed by firewall  draining  unfit    12         no answer in time
-c3                    open                admitted  unknown  12
+CERTNAME              KIND                SEAL      STANDING  FIT      IN FLIGHT  WHY
+compile1.example.com  sealed by door-ca   sealed    admitted  fit      12
+c2                    sealed by firewall  unsealed  draining  unfit    12         gets no request: it answers 200; no answer in time
+c3                    open                -         admitted  unknown  12
 ";
         assert_eq!(words(&view, false), expected);
         assert!(words(&view, true).contains("\x1b[31munfit\x1b[0m"));

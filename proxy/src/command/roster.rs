@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stagedoor_config::admin::{Admit, KindName, MastersView, Move, Retire, RosterView};
+use stagedoor_config::admin::{Admit, KindName, MastersView, Move, Retire, RosterView, Seal};
 use stagedoor_config::certname::{Certname, NotACertname};
 use stagedoor_config::master::{Check as CheckBy, Isolation};
 
@@ -157,17 +157,19 @@ fn post(socket: &Path, path: &str, body: &impl Serialize) -> Result<RosterView, 
 }
 
 fn table(view: &MastersView) -> String {
-    let mut rows = vec![["CERTNAME", "ADDRESS", "STANDING", "FIT", "IN FLIGHT"].map(Cell::plain).to_vec()];
+    let mut rows =
+        vec![["CERTNAME", "ADDRESS", "STANDING", "FIT", "SEAL", "IN FLIGHT"].map(Cell::plain).to_vec()];
     for master in &view.masters {
-        let fit = match &master.why {
-            Some(why) => format!("{} ({why})", master.fit.name()),
-            None => master.fit.name().to_owned(),
+        let because = |word: &str, why: &Option<String>| match why {
+            Some(why) => format!("{word} ({why})"),
+            None => word.to_owned(),
         };
         rows.push(vec![
             Cell::plain(master.certname.as_str()),
             Cell::plain(master.address.as_str()),
             Cell::plain(master.standing.name()),
-            Cell::plain(fit),
+            Cell::plain(because(master.fit.name(), &master.why)),
+            Cell::plain(because(master.seal.map_or("-", Seal::name), &master.seal_why)),
             Cell::plain(master.in_flight.to_string()),
         ]);
     }
@@ -196,6 +198,8 @@ mod tests {
             standing,
             fit,
             why: why.map(str::to_owned),
+            seal: why.is_none().then_some(Seal::Unsealed),
+            seal_why: why.is_none().then(|| "gets no request: it answers 200".to_owned()),
             in_flight: 12,
         };
         let view = MastersView {
@@ -207,9 +211,9 @@ mod tests {
         };
         let expected = "\
 generation 4
-CERTNAME              ADDRESS                    STANDING  FIT                          IN FLIGHT
-compile1.example.com  compile1.example.com:8140  admitted  fit                          12
-c2                    c2:8140                    draining  unfit (no answer within 5s)  12
+CERTNAME              ADDRESS                    STANDING  FIT                          SEAL                                        IN FLIGHT
+compile1.example.com  compile1.example.com:8140  admitted  fit                          unsealed (gets no request: it answers 200)  12
+c2                    c2:8140                    draining  unfit (no answer within 5s)  -                                           12
 ";
         assert_eq!(table(&view), expected);
         assert!(table(&MastersView { generation: 0, masters: Vec::new() }).contains("roster admit"));

@@ -126,6 +126,18 @@ pub struct MasterMetrics {
     pub probes_passed: Counter,
     /// Health checks it failed.
     pub probes_failed: Counter,
+    /// 1 while it answers strangers although it is to be sealed, else 0.
+    pub unsealed: Gauge,
+    /// 1 while nobody knows whether it is sealed, else 0.
+    pub untested: Gauge,
+    /// Tests of its seal in which a stranger was answered.
+    pub seal_answered: Counter,
+    /// Tests of its seal in which every stranger was refused.
+    pub seal_refused: Counter,
+    /// Tests of its seal that came to no verdict.
+    pub seal_unclear: Counter,
+    /// When its seal was tested last with a verdict, in seconds since 1970; 0 is never.
+    pub seal_verdict: Gauge,
     pub(super) requests: [Counter; Outcome::ALL.len()],
     pub(super) connect: Histogram,
     pub(super) first_byte: Histogram,
@@ -353,6 +365,12 @@ impl MasterMetrics {
             fit: Gauge::default(),
             probes_passed: Counter::default(),
             probes_failed: Counter::default(),
+            unsealed: Gauge::default(),
+            untested: Gauge::default(),
+            seal_answered: Counter::default(),
+            seal_refused: Counter::default(),
+            seal_unclear: Counter::default(),
+            seal_verdict: Gauge::default(),
             requests: Default::default(),
             connect: Histogram::new(&CONNECT),
             first_byte: Histogram::new(&COMPILE),

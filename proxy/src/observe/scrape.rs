@@ -206,6 +206,7 @@ fn per_master(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Resul
             family.count([("master", name(m).as_str()), ("outcome", outcome)], counter.get())?;
         }
     }
+    seals(page, masters)?;
     // Each phase has a scale of its own, so sums over phases mean nothing.
     let help = "Where the time of catalogs goes: connect, first_byte (the compile), transfer";
     let mut family = page.histogram("compile_phase", help)?;
@@ -222,6 +223,34 @@ fn per_master(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Resul
         for (outcome, counter) in [("flushed", &m.flushed), ("failed", &m.flush_failed)] {
             family.count([("master", name(m).as_str()), ("outcome", outcome)], counter.get())?;
         }
+    }
+    Ok(())
+}
+
+fn seals(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Result {
+    let help = "1 while a master answers strangers although it is to be sealed";
+    let mut family = page.gauge("master_unsealed", help, None)?;
+    for m in masters {
+        family.level([("master", m.certname().as_str())], m.unsealed.get())?;
+    }
+    let help = "1 while nobody knows whether a master that is to be sealed answers strangers";
+    let mut family = page.gauge("master_untested", help, None)?;
+    for m in masters {
+        family.level([("master", m.certname().as_str())], m.untested.get())?;
+    }
+    let help = "Tests whether masters answer strangers, by how it went for the stranger";
+    let mut family = page.counter("seal_tests", help, None)?;
+    for m in masters {
+        for (outcome, counter) in
+            [("answered", &m.seal_answered), ("refused", &m.seal_refused), ("unclear", &m.seal_unclear)]
+        {
+            family.count([("master", m.certname().as_str()), ("outcome", outcome)], counter.get())?;
+        }
+    }
+    let help = "When the last test with a verdict ended, in seconds since 1970";
+    let mut family = page.gauge("seal_verdict_timestamp", help, Some(&Unit::Seconds))?;
+    for m in masters {
+        family.known([("master", m.certname().as_str())], &m.seal_verdict)?;
     }
     Ok(())
 }

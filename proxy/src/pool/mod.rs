@@ -6,13 +6,13 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use stagedoor_config::certname::Certname;
 use stagedoor_config::master::{Kind, Master};
 use stagedoor_config::roster::Roster;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use crate::link::{Peer, PeerId};
@@ -21,16 +21,19 @@ use crate::observe::metrics::MasterMetrics;
 use crate::way::Sides;
 use health::Verdict;
 use pick::Want;
-use state::{Live, State};
+use seal::{At, Outcome, Seal, Turn};
+use state::{Live, Nobody, State};
 
 pub mod affinity;
 pub(crate) mod flush;
 pub mod health;
+pub(crate) mod outsider;
 pub mod pick;
 pub(crate) mod probe;
 pub(crate) mod question;
 pub(crate) mod relay;
 pub(crate) mod resolve;
+pub mod seal;
 pub mod state;
 
 /// The masters on the roster, alive.
@@ -60,10 +63,12 @@ pub(crate) struct Member {
     pub peer: Arc<Peer>,
     /// Its series.
     pub metrics: Arc<MasterMetrics>,
+    /// Has its seal tested now.
+    pub test: Notify,
 }
 
-/// What asks how a master is and where it is, until it leaves.
-struct Tasks([AbortHandle; 2]);
+/// What asks how a master is, where it is, and whether it is sealed, until it leaves.
+struct Tasks(Vec<AbortHandle>);
 
 /// A request in a master's hands, or a connection that was passed to it; given back when dropped.
 pub(crate) struct InHand {
@@ -78,9 +83,9 @@ impl Pool {
         Arc::new(Self { inside: Mutex::new(inside), observe, connections, beside })
     }
 
-    /// Makes the pool hold what the roster says, and starts and ends what belongs to each master. `probe` starts
-    /// asking a master that joined.
-    pub(crate) fn reconcile(&self, roster: &Roster, probe: impl Fn(Arc<Member>, &Handle) -> AbortHandle) {
+    /// Makes the pool hold what the roster says, and starts and ends what belongs to each master. `ask` starts asking
+    /// a master that joined.
+    pub(crate) fn reconcile(&self, roster: &Roster, ask: impl Fn(Arc<Member>, &Handle) -> Vec<AbortHandle>) {
         let mut inside = self.lock();
         let changes = inside.state.reconcile(&roster.masters, Instant::now());
         let (left, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut inside.members)
@@ -98,10 +103,12 @@ impl Pool {
             };
             let metrics = self.observe.master(&master.certname);
             let Master { kind, header_limit, .. } = master;
-            let member = Arc::new(Member { id, kind, header_limit, peer, metrics });
-            let resolving = self.beside.spawn(resolve::keep(master.address, known)).abort_handle();
-            let tasks = Tasks([resolving, probe(Arc::clone(&member), &self.beside)]);
-            inside.members.push((member, tasks));
+            metrics.unsealed.set(0);
+            metrics.untested.set(i64::from(kind.is_sealed()));
+            let member = Arc::new(Member { id, kind, header_limit, peer, metrics, test: Notify::new() });
+            let mut tasks = ask(Arc::clone(&member), &self.beside);
+            tasks.push(self.beside.spawn(resolve::keep(master.address, known)).abort_handle());
+            inside.members.push((member, Tasks(tasks)));
         }
         let stays = |name: &Certname| roster.masters.iter().any(|m| m.certname == *name);
         for (member, _) in left.iter().filter(|(member, _)| !stays(&member.peer.certname)) {
@@ -162,6 +169,48 @@ impl Pool {
         self.lock().state.probed(id, bad, rise, fall)
     }
 
+    /// A test of a master's seal begins; the number is for its end.
+    pub(crate) fn seal_test_begins(&self, id: u32) -> Option<u32> {
+        self.lock().state.seal_test_begins(id)
+    }
+
+    /// A test of this master's seal ended; answers with what that changed.
+    pub(crate) fn seal_tested(
+        &self,
+        member: &Member,
+        begun: u32,
+        outcome: Outcome,
+        lasts: Duration,
+    ) -> Option<Turn> {
+        let mut inside = self.lock();
+        let at = At { now: Instant::now(), lasts };
+        let turn = inside.state.seal_tested(member.id, begun, outcome, at);
+        publish_seal(&inside.state, member);
+        turn
+    }
+
+    /// What is known of this master's seal may no longer hold: it is tested before it is used again.
+    pub(crate) fn seal_lost(&self, member: &Member, why: &str) -> Option<Turn> {
+        let mut inside = self.lock();
+        let turn = inside.state.seal_lost(member.id, why);
+        publish_seal(&inside.state, member);
+        member.test.notify_one();
+        turn
+    }
+
+    /// A master answers its health checks: if its seal waits for a test, now is the time.
+    pub(crate) fn there_again(&self, member: &Member) {
+        let untested = |live: &Live| live.id == member.id && matches!(live.seal, Some(Seal::Untested { .. }));
+        if self.lock().state.masters().iter().any(untested) {
+            member.test.notify_one();
+        }
+    }
+
+    /// Why [`Pool::take`] finds nobody, where not one was tried.
+    pub(crate) fn nobody(&self) -> Nobody {
+        self.lock().state.nobody()
+    }
+
     /// Whether some master can take work by its own health.
     pub(crate) fn able(&self) -> bool {
         self.lock().state.able(Instant::now())
@@ -176,6 +225,15 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Under the pool's lock, so that the numbers of a master that left and came back are the later one's.
+fn publish_seal(state: &State, member: &Member) {
+    let live = state.masters().iter().find(|live| live.id == member.id);
+    let Some(seal) = live.and_then(|live| live.seal.as_ref()) else { return };
+    let unknown = matches!(seal, Seal::Untested { .. } | Seal::Untestable { .. });
+    member.metrics.unsealed.set(i64::from(matches!(seal, Seal::Unsealed { .. })));
+    member.metrics.untested.set(i64::from(unknown));
 }
 
 impl Drop for InHand {

@@ -39,8 +39,21 @@ pub(crate) async fn keep_asking(door: Arc<Door>, pool: Arc<Pool>, member: Arc<Me
             tokio::time::timeout(health.timeout, ask(&door, &member, &mut path, health.timeout)).await;
         let outcome = asked.unwrap_or(Err(Ill::Late));
         if outcome.is_ok() { &metrics.probes_passed } else { &metrics.probes_failed }.inc();
-        let why = outcome.err().map(|ill| chain(&ill));
-        match pool.probed(*id, why.clone(), health.rise, health.fall) {
+        let why = outcome.as_ref().err().map(|ill| chain(ill));
+        let flipped = pool.probed(*id, why.clone(), health.rise, health.fall);
+        match &outcome {
+            Ok(()) => pool.there_again(&member),
+            Err(ill) if ill.says_restarted(flipped == Some(Verdict::Unfit)) => {
+                if pool
+                    .seal_lost(&member, "it could not be connected to, and may have been changed since")
+                    .is_some()
+                {
+                    tracing::info!(master = %peer.certname, "master cannot be connected to: it is tested before it is used again");
+                }
+            }
+            Err(_) => {}
+        }
+        match flipped {
             Some(Verdict::Unfit) => {
                 tracing::warn!(master = %peer.certname, why, "master is unfit: it takes no {takes} while another is fit");
                 metrics.fit.set(0);
@@ -56,7 +69,7 @@ pub(crate) async fn keep_asking(door: Arc<Door>, pool: Arc<Pool>, member: Arc<Me
 }
 
 /// A tenth more or less, so that many doors and masters do not fall into step.
-fn spread(interval: Duration) -> Duration {
+pub(super) fn spread(interval: Duration) -> Duration {
     interval.mul_f64(fastrand::f64().mul_add(0.2, 0.9))
 }
 
@@ -71,6 +84,23 @@ enum Ill {
     Unanswered(#[from] Unanswered),
     #[error("it answered {0}")]
     Status(StatusCode),
+}
+
+impl Ill {
+    /// Whether the master may have been restarted, with other settings. One that is gone for a moment refuses
+    /// connections; one whose machine is gone answers nothing, as does one that is merely slow, until it `fell`.
+    fn says_restarted(&self, fell: bool) -> bool {
+        match self {
+            Self::Unconnected(Unconnected::Tcp(error))
+            | Self::Unanswered(Unanswered::Unconnected(Unconnected::Tcp(error))) => {
+                fell || error.kind() == std::io::ErrorKind::ConnectionRefused
+            }
+            Self::Late
+            | Self::Unconnected(_)
+            | Self::Unanswered(Unanswered::Late | Unanswered::Unconnected(_)) => fell,
+            Self::Unanswered(_) | Self::Status(_) => false,
+        }
+    }
 }
 
 async fn ask(door: &Door, member: &Member, path: &mut &'static str, patience: Duration) -> Result<(), Ill> {

@@ -13,7 +13,11 @@ use stagedoor_config::master::{Master, Standing};
 use super::affinity::Affinity;
 use super::health::{Health, Verdict};
 use super::pick::{self, Candidate, Want};
+use super::seal::{At, Outcome, Seal, Turn};
 use crate::way::Sides;
+
+#[cfg(test)]
+mod tests;
 
 /// How long a master without any verdict is waited for. A probe that has not come back by then says less than the
 /// agents that wait.
@@ -45,6 +49,10 @@ pub struct Live {
     pub health: Health,
     /// Why its last probe was bad, in words; none after a good one.
     pub why: Option<String>,
+    /// Whether it answers strangers; none where it is open.
+    pub seal: Option<Seal>,
+    /// Counts each time that what was known of its seal may have ceased to hold.
+    losses: u32,
     /// Requests it has in hand, or connections that were passed to it.
     pub in_flight: u32,
     joined: Instant,
@@ -58,6 +66,17 @@ pub struct Changes {
     pub joined: Vec<(u32, Master)>,
     /// Numbers of masters that left.
     pub left: Vec<u32>,
+}
+
+/// Why there is nobody to ask. Each is said as "nobody …".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nobody {
+    /// None that is admitted and sealed, or each was tried.
+    TakesWork,
+    /// Some that are admitted are not tested yet, and the others answer strangers.
+    IsTested,
+    /// All that are admitted answer strangers.
+    IsSealed,
 }
 
 impl Default for State {
@@ -102,6 +121,8 @@ impl State {
                 master: master.clone(),
                 health: Health::new(),
                 why: None,
+                seal: master.kind.is_sealed().then(Seal::new),
+                losses: 0,
                 in_flight: 0,
                 joined: now,
                 name: pick::hash(master.certname.as_str()),
@@ -141,8 +162,7 @@ impl State {
         candidates.extend(
             self.masters
                 .iter()
-                .filter(|live| of(live))
-                .filter(|live| live.master.standing == Standing::Admitted && !tried.contains(&live.id))
+                .filter(|live| of(live) && live.may_get_something() && !tried.contains(&live.id))
                 .map(|live| Candidate {
                     id: live.id,
                     name: live.name,
@@ -161,7 +181,7 @@ impl State {
     /// What each kind of master can carry.
     #[must_use]
     pub fn sides(&self, now: Instant) -> Sides {
-        Sides::of(self.masters.iter().map(|live| (&live.master, live.fit(now))))
+        Sides::of(self.masters.iter().map(|live| (&live.master, live.may_get_something() && live.fit(now))))
     }
 
     /// A request is no longer in a master's hands. A master that has left meanwhile is forgotten already.
@@ -178,6 +198,47 @@ impl State {
         let flipped = live.health.observe(bad.is_none(), rise, fall);
         live.why = bad;
         flipped
+    }
+
+    /// A test of a master's seal begins; the number is for its end.
+    #[must_use]
+    pub fn seal_test_begins(&self, id: u32) -> Option<u32> {
+        self.masters.iter().find(|live| live.id == id).map(|live| live.losses)
+    }
+
+    /// The test that began with this number ended; answers with what that changed.
+    pub fn seal_tested(&mut self, id: u32, begun: u32, outcome: Outcome, at: At) -> Option<Turn> {
+        let live = self.masters.iter_mut().find(|live| live.id == id)?;
+        let outcome = match outcome {
+            // It was another thing that refused.
+            Outcome::Refused if begun != live.losses => return None,
+            other => other,
+        };
+        let healthy = live.health.verdict() == Verdict::Fit && live.why.is_none();
+        live.seal.as_mut()?.tested(outcome, healthy, at)
+    }
+
+    /// What is known of a master's seal may no longer hold, and why; answers with what that changed.
+    pub fn seal_lost(&mut self, id: u32, why: &str) -> Option<Turn> {
+        let live = self.masters.iter_mut().find(|live| live.id == id)?;
+        live.losses = live.losses.wrapping_add(1);
+        live.seal.as_mut()?.lost(why)
+    }
+
+    /// Why [`State::take`] finds nobody, where not one was tried.
+    #[must_use]
+    pub fn nobody(&self) -> Nobody {
+        let seals = || {
+            let admitted = self.masters.iter().filter(|live| live.master.standing == Standing::Admitted);
+            admitted.filter_map(|live| live.seal.as_ref())
+        };
+        if seals().next().is_none() || seals().any(Seal::lets_in) {
+            Nobody::TakesWork
+        } else if seals().any(|seal| matches!(seal, Seal::Untested { .. })) {
+            Nobody::IsTested
+        } else {
+            Nobody::IsSealed
+        }
     }
 
     /// A master compiled this agent's catalog.
@@ -209,6 +270,13 @@ impl State {
 }
 
 impl Live {
+    /// Whether it may get anything new, whatever its health: not where it drains, and not where strangers may reach it
+    /// although it is to be sealed. Health never empties the pool; this may.
+    #[must_use]
+    pub fn may_get_something(&self) -> bool {
+        self.master.standing == Standing::Admitted && self.seal.as_ref().is_none_or(Seal::lets_in)
+    }
+
     /// Whether health lets it take work at this moment.
     #[must_use]
     pub fn fit(&self, now: Instant) -> bool {
@@ -217,170 +285,5 @@ impl Live {
             Verdict::Unfit => false,
             Verdict::Unknown => now.saturating_duration_since(self.joined) >= UNJUDGED,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use stagedoor_config::master::{Check, JETTY_HEADER_LIMIT, Kind};
-
-    use super::*;
-
-    fn master(name: &str, standing: Standing) -> Master {
-        Master {
-            certname: Certname::parse_host(name).expect("a host name"),
-            address: format!("{name}:8140"),
-            kind: Kind::SEALED,
-            standing,
-            header_limit: JETTY_HEADER_LIMIT,
-            jrubies: None,
-        }
-    }
-
-    fn pool(roster: &[Master], now: Instant) -> State {
-        let mut state = State::default();
-        assert_eq!(state.reconcile(roster, now).joined.len(), roster.len());
-        state
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
-    fn start() -> Instant {
-        Instant::now()
-    }
-
-    #[test]
-    fn a_draining_master_keeps_what_it_has_and_takes_nothing_new() {
-        let now = start();
-        let mut roster = [master("a", Standing::Admitted)];
-        let mut state = pool(&roster, now);
-        let id = state.take(Want::LeastBusy, &[], now, 0).expect("one master");
-        roster[0].standing = Standing::Draining;
-        assert_eq!(state.reconcile(&roster, now), Changes::default());
-        assert_eq!(state.masters()[0].in_flight, 1);
-        assert_eq!(state.take(Want::LeastBusy, &[], now, 0), None);
-        state.give_back(id);
-        assert_eq!(state.masters()[0].in_flight, 0);
-    }
-
-    #[test]
-    fn no_request_goes_to_an_open_master() {
-        let now = start();
-        let open = Kind::Open { check: Check::Status };
-        let mut state = pool(&[Master { kind: open, ..master("a", Standing::Admitted) }], now);
-        let _flip = state.probed(0, None, 2, 3);
-        assert_eq!(state.take(Want::LeastBusy, &[], now, 0), None);
-        assert_eq!(state.take(Want::Prefer(0), &[], now, 0), None);
-        assert!(!state.able(now), "no request would find a master");
-    }
-
-    #[test]
-    fn an_address_stays_with_its_master_while_that_is_admitted_fit_and_no_busier_than_others() {
-        let now = start();
-        let open = Kind::Open { check: Check::Tcp };
-        let mut roster = ["a", "b"].map(|name| Master { kind: open, ..master(name, Standing::Admitted) });
-        let mut state = pool(&roster, now);
-        for id in 0..2 {
-            let _flip = state.probed(id, None, 2, 3);
-        }
-        let from = |last: u8| IpAddr::from([192, 0, 2, last]);
-        let home = state.pass(from(1), &[], now, 0).expect("two are there");
-        let other = state.pass(from(2), &[], now, 0).expect("two are there");
-        assert_ne!(home, other, "the least busy");
-        for chance in 0..4 {
-            assert_eq!(
-                state.pass(from(1), &[], now, chance),
-                Some(home),
-                "up to a quarter more than the mean and one"
-            );
-        }
-        assert_eq!(state.pass(from(1), &[], now, 0), Some(other), "no more than its share");
-        assert_eq!(state.pass(from(1), &[other], now, 0), Some(home), "nobody else is left");
-        for _ in 0..4 {
-            state.give_back(home);
-        }
-        roster[home as usize].standing = Standing::Draining;
-        let _nothing = state.reconcile(&roster, now);
-        for last in 0..20 {
-            assert_eq!(
-                state.pass(from(last), &[], now, last.into()),
-                Some(other),
-                "a draining master gets nothing new"
-            );
-        }
-    }
-
-    #[test]
-    fn a_retired_master_may_give_back_what_it_had() {
-        let now = start();
-        let mut state = pool(&[master("a", Standing::Admitted)], now);
-        let id = state.take(Want::LeastBusy, &[], now, 0).expect("one master");
-        assert_eq!(state.reconcile(&[], now).left, [id]);
-        state.give_back(id);
-    }
-
-    #[test]
-    fn a_master_without_a_verdict_counts_as_fit_after_two_seconds() {
-        let now = start();
-        let mut state = pool(&[master("a", Standing::Admitted), master("b", Standing::Admitted)], now);
-        assert!(!state.able(now));
-        assert_eq!(state.probed(1, None, 2, 3), Some(Verdict::Fit));
-        assert!(state.able(now));
-        for chance in 0..20 {
-            assert_eq!(state.take(Want::LeastBusy, &[], now, chance), Some(1), "a is not judged yet");
-        }
-        let later = now + Duration::from_secs(2);
-        assert_eq!(state.take(Want::LeastBusy, &[], later, 0), Some(0), "a counts as fit now");
-    }
-
-    #[test]
-    fn a_master_that_moved_is_a_new_one() {
-        let now = start();
-        let mut roster = [master("a", Standing::Admitted)];
-        let mut state = pool(&roster, now);
-        let _flip = state.probed(0, Some("no answer".to_owned()), 2, 3);
-        roster[0].address = "elsewhere:8140".into();
-        let changes = state.reconcile(&roster, now);
-        assert_eq!((changes.left, changes.joined.len()), (vec![0], 1));
-        assert_eq!(state.masters()[0].health.verdict(), Verdict::Unknown);
-    }
-
-    proptest! {
-        #[test]
-        fn no_request_goes_to_an_open_master_and_no_connection_is_passed_to_a_sealed_one(
-            kinds in proptest::collection::vec(any::<bool>(), 1..8),
-            fits in proptest::collection::vec(any::<bool>(), 8),
-            asks in proptest::collection::vec((any::<bool>(), 0_u32..8, any::<u8>(), any::<u64>()), 1..40),
-        ) {
-            let now = start();
-            let kind = |sealed| if sealed { Kind::SEALED } else { Kind::Open { check: Check::Status } };
-            let roster: Vec<Master> = kinds
-                .iter()
-                .enumerate()
-                .map(|(n, sealed)| Master { kind: kind(*sealed), ..master(&format!("m{n}"), Standing::Admitted) })
-                .collect();
-            let mut state = pool(&roster, now);
-            for (id, fit) in (0_u32..).zip(fits).take(roster.len()) {
-                let _flip = state.probed(id, (!fit).then(String::new), 1, 1);
-            }
-            for (request, prefer, last, chance) in asks {
-                let picked = match request {
-                    true => state.take(Want::Prefer(prefer), &[], now, chance),
-                    false => state.pass(IpAddr::from([192, 0, 2, last]), &[], now, chance),
-                };
-                let there = kinds.contains(&request);
-                prop_assert_eq!(picked.map(|id| kinds[id as usize]), there.then_some(request));
-            }
-        }
-    }
-
-    #[test]
-    fn the_last_master_of_an_agent_is_remembered() {
-        let now = start();
-        let mut state = pool(&[master("a", Standing::Admitted)], now);
-        let agent = Certname::parse("web1").expect("a certname");
-        assert_eq!(state.last_master(&agent), None);
-        state.compiled(&agent, 0);
-        assert_eq!(state.last_master(&agent), Some(0));
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stagedoor_config::admin::flush::Flushed;
-use stagedoor_config::admin::{Fit, MasterView, MastersView};
+use stagedoor_config::admin::{self as wire, Fit, MasterView, MastersView};
 use stagedoor_config::environment::Environment;
 use stagedoor_config::master::Master;
 use stagedoor_config::read;
@@ -13,6 +13,7 @@ use crate::admin::{Change, Inside, Later, Level, NoStatus, NotChanged, Status};
 use crate::door::Door;
 use crate::observe::log::chain;
 use crate::pool::health::Verdict;
+use crate::pool::seal::Seal;
 use crate::pool::state::Live;
 use crate::pool::{flush, relay};
 use crate::run::load;
@@ -89,6 +90,12 @@ fn view(live: &Live, _fit: bool) -> MasterView {
             Verdict::Unfit => Fit::Unfit,
         },
         why: live.why.clone(),
+        seal: live.seal.as_ref().map(|seal| match seal {
+            Seal::Sealed { .. } => wire::Seal::Sealed,
+            Seal::Unsealed { .. } => wire::Seal::Unsealed,
+            Seal::Untested { .. } | Seal::Untestable { .. } => wire::Seal::Untested,
+        }),
+        seal_why: live.seal.as_ref().and_then(Seal::words),
         in_flight: live.in_flight,
     }
 }

@@ -1,0 +1,165 @@
+use proptest::prelude::*;
+use stagedoor_config::master::{Check, JETTY_HEADER_LIMIT, Kind};
+
+use super::*;
+
+fn master(name: &str, standing: Standing) -> Master {
+    Master {
+        certname: Certname::parse_host(name).expect("a host name"),
+        address: format!("{name}:8140"),
+        kind: Kind::SEALED,
+        standing,
+        header_limit: JETTY_HEADER_LIMIT,
+        jrubies: None,
+    }
+}
+
+fn pool(roster: &[Master], now: Instant) -> State {
+    let mut state = State::default();
+    let joined = state.reconcile(roster, now).joined;
+    assert_eq!(joined.len(), roster.len());
+    for (id, _) in joined {
+        let _turn = state.seal_tested(id, 0, Outcome::Refused, At { now, lasts: Duration::MAX });
+    }
+    state
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
+fn start() -> Instant {
+    Instant::now()
+}
+
+#[test]
+fn a_draining_master_keeps_what_it_has_and_takes_nothing_new() {
+    let now = start();
+    let mut roster = [master("a", Standing::Admitted)];
+    let mut state = pool(&roster, now);
+    let id = state.take(Want::LeastBusy, &[], now, 0).expect("one master");
+    roster[0].standing = Standing::Draining;
+    assert_eq!(state.reconcile(&roster, now), Changes::default());
+    assert_eq!(state.masters()[0].in_flight, 1);
+    assert_eq!(state.take(Want::LeastBusy, &[], now, 0), None);
+    state.give_back(id);
+    assert_eq!(state.masters()[0].in_flight, 0);
+}
+
+#[test]
+fn no_request_goes_to_an_open_master() {
+    let now = start();
+    let open = Kind::Open { check: Check::Status };
+    let mut state = pool(&[Master { kind: open, ..master("a", Standing::Admitted) }], now);
+    let _flip = state.probed(0, None, 2, 3);
+    assert_eq!(state.take(Want::LeastBusy, &[], now, 0), None);
+    assert_eq!(state.take(Want::Prefer(0), &[], now, 0), None);
+    assert!(!state.able(now), "no request would find a master");
+}
+
+#[test]
+fn an_address_stays_with_its_master_while_that_is_admitted_fit_and_no_busier_than_others() {
+    let now = start();
+    let open = Kind::Open { check: Check::Tcp };
+    let mut roster = ["a", "b"].map(|name| Master { kind: open, ..master(name, Standing::Admitted) });
+    let mut state = pool(&roster, now);
+    for id in 0..2 {
+        let _flip = state.probed(id, None, 2, 3);
+    }
+    let from = |last: u8| IpAddr::from([192, 0, 2, last]);
+    let home = state.pass(from(1), &[], now, 0).expect("two are there");
+    let other = state.pass(from(2), &[], now, 0).expect("two are there");
+    assert_ne!(home, other, "the least busy");
+    for chance in 0..4 {
+        assert_eq!(
+            state.pass(from(1), &[], now, chance),
+            Some(home),
+            "up to a quarter more than the mean and one"
+        );
+    }
+    assert_eq!(state.pass(from(1), &[], now, 0), Some(other), "no more than its share");
+    assert_eq!(state.pass(from(1), &[other], now, 0), Some(home), "nobody else is left");
+    for _ in 0..4 {
+        state.give_back(home);
+    }
+    roster[home as usize].standing = Standing::Draining;
+    let _nothing = state.reconcile(&roster, now);
+    for last in 0..20 {
+        assert_eq!(
+            state.pass(from(last), &[], now, last.into()),
+            Some(other),
+            "a draining master gets nothing new"
+        );
+    }
+}
+
+#[test]
+fn a_retired_master_may_give_back_what_it_had() {
+    let now = start();
+    let mut state = pool(&[master("a", Standing::Admitted)], now);
+    let id = state.take(Want::LeastBusy, &[], now, 0).expect("one master");
+    assert_eq!(state.reconcile(&[], now).left, [id]);
+    state.give_back(id);
+}
+
+#[test]
+fn a_master_without_a_verdict_counts_as_fit_after_two_seconds() {
+    let now = start();
+    let mut state = pool(&[master("a", Standing::Admitted), master("b", Standing::Admitted)], now);
+    assert!(!state.able(now));
+    assert_eq!(state.probed(1, None, 2, 3), Some(Verdict::Fit));
+    assert!(state.able(now));
+    for chance in 0..20 {
+        assert_eq!(state.take(Want::LeastBusy, &[], now, chance), Some(1), "a is not judged yet");
+    }
+    let later = now + Duration::from_secs(2);
+    assert_eq!(state.take(Want::LeastBusy, &[], later, 0), Some(0), "a counts as fit now");
+}
+
+#[test]
+fn a_master_that_moved_is_a_new_one() {
+    let now = start();
+    let mut roster = [master("a", Standing::Admitted)];
+    let mut state = pool(&roster, now);
+    let _flip = state.probed(0, Some("no answer".to_owned()), 2, 3);
+    roster[0].address = "elsewhere:8140".into();
+    let changes = state.reconcile(&roster, now);
+    assert_eq!((changes.left, changes.joined.len()), (vec![0], 1));
+    assert_eq!(state.masters()[0].health.verdict(), Verdict::Unknown);
+}
+
+proptest! {
+    #[test]
+    fn no_request_goes_to_an_open_master_and_no_connection_is_passed_to_a_sealed_one(
+        kinds in proptest::collection::vec(any::<bool>(), 1..8),
+        fits in proptest::collection::vec(any::<bool>(), 8),
+        asks in proptest::collection::vec((any::<bool>(), 0_u32..8, any::<u8>(), any::<u64>()), 1..40),
+    ) {
+        let now = start();
+        let kind = |sealed| if sealed { Kind::SEALED } else { Kind::Open { check: Check::Status } };
+        let roster: Vec<Master> = kinds
+            .iter()
+            .enumerate()
+            .map(|(n, sealed)| Master { kind: kind(*sealed), ..master(&format!("m{n}"), Standing::Admitted) })
+            .collect();
+        let mut state = pool(&roster, now);
+        for (id, fit) in (0_u32..).zip(fits).take(roster.len()) {
+            let _flip = state.probed(id, (!fit).then(String::new), 1, 1);
+        }
+        for (request, prefer, last, chance) in asks {
+            let picked = match request {
+                true => state.take(Want::Prefer(prefer), &[], now, chance),
+                false => state.pass(IpAddr::from([192, 0, 2, last]), &[], now, chance),
+            };
+            let there = kinds.contains(&request);
+            prop_assert_eq!(picked.map(|id| kinds[id as usize]), there.then_some(request));
+        }
+    }
+}
+
+#[test]
+fn the_last_master_of_an_agent_is_remembered() {
+    let now = start();
+    let mut state = pool(&[master("a", Standing::Admitted)], now);
+    let agent = Certname::parse("web1").expect("a certname");
+    assert_eq!(state.last_master(&agent), None);
+    state.compiled(&agent, 0);
+    assert_eq!(state.last_master(&agent), Some(0));
+}
