@@ -103,6 +103,21 @@ impl Door {
         Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
+    /// `stagedoor flush`, as r10k runs it: what it said of each master.
+    pub(crate) fn flush(&self, environment: &str) -> Result<String> {
+        let mut flush = Command::new(program()?);
+        succeed(flush.args(["flush", "--environment", environment, "--config"]).arg(self.settings()))
+    }
+
+    /// A master's own status as the door relays it: the code and the body.
+    pub(crate) fn status_of(&self, master: &Host, level: &str) -> Result<(String, String)> {
+        let path = format!("/v1/masters/{}/status?level={level}", master.name);
+        let mut curl = Command::new("curl");
+        let answer = succeed(curl.args(["--silent", "--write-out", "\n%{http_code}", &admin(&path)]))?;
+        let (body, code) = answer.rsplit_once('\n').context("curl says the code on a line of its own")?;
+        Ok((code.to_owned(), body.to_owned()))
+    }
+
     /// `stagedoor check --signed`: which of the certificates in this folder the door would turn away.
     pub(crate) fn check_signed(&self, folder: &Path) -> Result<String> {
         succeed(

@@ -18,7 +18,7 @@ use crate::puppet_server::{PuppetServer, START, Shape};
 use crate::sealing::{OwnAgent, Shall};
 
 /// How many catalogs it compiles at once.
-const JRUBIES: u8 = 2;
+pub(crate) const JRUBIES: u8 = 2;
 /// The longest head it reads: what the roster says too. Jetty's own limit of 8 KiB is near for a 4096-bit certificate.
 pub(crate) const HEADER_LIMIT: u32 = 65536;
 

@@ -67,7 +67,8 @@ enum Command {
     Roster(roster::Asked),
     /// Make and keep the private CA whose certificates alone open sealed masters.
     DoorCa(door_ca::Asked),
-    /// Show every compile master as the running door sees it.
+    /// Show every compile master as the running door sees it: what it is, how it does, and how many requests it has
+    /// from this door (connections, where it is open).
     Masters(masters::Asked),
     /// Have every compile master forget its environments, after a deployment.
     Flush(flush::Asked),

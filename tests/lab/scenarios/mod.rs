@@ -3,6 +3,7 @@
 mod bootstrap;
 mod door_ca;
 mod failover;
+mod flush;
 mod identity;
 mod module;
 mod paths;
@@ -21,7 +22,7 @@ pub(crate) struct Scenario {
     play: fn(&Lab) -> Result<()>,
 }
 
-pub(crate) const ALL: [Scenario; 15] = [
+pub(crate) const ALL: [Scenario; 17] = [
     Scenario {
         name: "a_new_agent_bootstraps_and_compiles_through_the_door",
         promise: "An agent pointed only at the balancer gets CA, CRL and certificate from the MoM and catalogs from compile masters.",
@@ -91,6 +92,16 @@ pub(crate) const ALL: [Scenario; 15] = [
         name: "ca_administration_is_not_reached_through_the_door",
         promise: "Signing, revoking and cleaning are refused with 403, and so is the admin API.",
         play: paths::ca_administration_is_not_reached_through_the_door,
+    },
+    Scenario {
+        name: "new_code_shows_after_a_flush_on_every_master",
+        promise: "With environment_timeout = unlimited deployed code shows when `stagedoor flush` has told every master, and not before.",
+        play: flush::new_code_shows_after_a_flush_on_every_master,
+    },
+    Scenario {
+        name: "a_masters_own_status_is_relayed_by_the_door",
+        promise: "What a sealed master measures of itself is read through the door.",
+        play: flush::a_masters_own_status_is_relayed_by_the_door,
     },
     Scenario {
         name: "a_killed_master_costs_only_what_it_had",
