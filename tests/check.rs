@@ -8,7 +8,7 @@ use harness::ca::{DoorCa, PuppetCa};
 use harness::door::{Papers, binary};
 use harness::identity::{Identity, Leaf};
 use serde_json::Value;
-use stagedoor_config::master::{Check, Kind};
+use stagedoor_config::master::{Check, Isolation, Kind};
 
 struct Desk {
     ca: PuppetCa,
@@ -231,4 +231,25 @@ fn an_address_that_passes_to_nobody_and_a_master_that_nobody_is_passed_to_are_to
     desk.papers.write("roster.toml", &desk.papers.roster.as_ref().unwrap().render());
     let told = desk.check(&[]);
     assert!(told.err.contains("pe37.example.com is open and no address passes"), "{}", told.err);
+}
+
+#[test]
+fn a_firewall_that_nobody_can_test_and_a_program_that_cannot_be_run_are_told() {
+    let mut desk = Desk::new();
+    let firewall = Kind::Sealed { isolation: Isolation::Firewall };
+    desk.papers.admit_as(firewall, "m1.example.com", "127.0.0.1:9".parse().unwrap());
+    desk.papers.write("roster.toml", &desk.papers.roster.as_ref().unwrap().render());
+    let told = desk.check(&[]);
+    assert_eq!(told.code, 0, "{}", told.err);
+    assert!(
+        told.err.contains("m1.example.com is isolated by a firewall and no host outside"),
+        "{}",
+        told.err
+    );
+
+    desk.papers.extra.1 = "[outside]\ncommand = [\"/bin/sh\"]\n".to_owned();
+    let told = desk.check(&[]);
+    assert!(told.code == 0 && !told.err.contains("outside"), "{}", told.err);
+    desk.papers.extra.1 = "[outside]\ncommand = [\"/etc/passwd\"]\n".to_owned();
+    desk.refuses("outside.command", &["/etc/passwd", "may run"]);
 }

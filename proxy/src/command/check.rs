@@ -25,6 +25,7 @@ use crate::tls::{Agents, Pair};
 
 mod behind;
 mod ends;
+mod outside;
 mod papers;
 
 use papers::Ending;
@@ -230,6 +231,7 @@ impl Found {
                     path.display()
                 );
                 self.warn("roster.file", error);
+                self.outside(settings, &Roster::default());
                 return self.behind(settings, &Roster::default());
             }
             Err(error) => return self.error("roster.file", &error),
@@ -245,6 +247,7 @@ impl Found {
                     self.warn("roster.file", "the roster is empty, so agents are told to come back later");
                 }
                 self.behind(settings, &roster);
+                self.outside(settings, &roster);
             }
             Err(mistakes) => {
                 self.roster_text = text;

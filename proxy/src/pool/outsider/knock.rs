@@ -33,8 +33,8 @@ use crate::tls::Stranger;
 
 /// How much of an answer is read: its status line. One byte would be answer enough.
 const ANSWER: usize = 64;
-/// The first bytes of a TLS alert: how a TLS server refuses clear text.
-const ALERT: [u8; 2] = [0x15, 0x03];
+/// The first byte of a TLS alert: how a TLS server, Jetty among them, refuses clear text.
+const ALERT: u8 = 0x15;
 
 /// What all tries of one test share.
 struct Knock {
@@ -166,7 +166,7 @@ impl Knock {
             Err(unreached) => return unreached,
         };
         match timeout(self.patience, ask(&mut stream, &self.request)).await {
-            Ok(End::Bytes(bytes)) if bytes.starts_with(&ALERT) => Try::Refused,
+            Ok(End::Bytes(bytes)) if bytes.first() == Some(&ALERT) => Try::Refused,
             Ok(End::Bytes(bytes)) => Try::Answered(format!("without TLS it answers {}", status(&bytes))),
             Ok(End::Ended) => Try::Refused,
             Ok(End::Strange(error)) => Try::Unclear(format!("without TLS: {}", chain(&error))),

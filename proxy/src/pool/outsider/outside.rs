@@ -31,7 +31,7 @@ const THERE: Duration = Duration::from_secs(5);
 const WORDS: u64 = 4096;
 /// Commands at once over all masters: an sshd turns new connections away from ten unauthenticated ones on
 /// (MaxStartups), and other doors ask the same host.
-static AT_ONCE: Semaphore = Semaphore::const_new(2);
+static AT_ONCE: Semaphore = Semaphore::const_new(4);
 
 /// Why there was no try.
 #[derive(Debug, thiserror::Error)]

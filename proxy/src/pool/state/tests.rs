@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use stagedoor_config::master::{Check, JETTY_HEADER_LIMIT, Kind};
 
 use super::*;
+use crate::way::Side;
 
 fn master(name: &str, standing: Standing) -> Master {
     Master {
@@ -162,4 +163,17 @@ fn the_last_master_of_an_agent_is_remembered() {
     assert_eq!(state.last_master(&agent), None);
     state.compiled(&agent, 0);
     assert_eq!(state.last_master(&agent), Some(0));
+}
+
+#[test]
+fn a_sealed_master_that_may_get_nothing_takes_no_work_and_keeps_its_share() {
+    let now = start();
+    let mut state = pool(&[master("a", Standing::Admitted)], now);
+    let _flip = state.probed(0, None, 2, 3);
+    let before = state.sides(now).sealed;
+    assert!(before.fit);
+    let answered = Outcome::Answered("it answers".to_owned());
+    let _turn = state.seal_tested(0, 0, answered, At { now, lasts: Duration::MAX });
+    assert_eq!(state.sides(now).sealed, Side { fit: false, ..before });
+    assert_eq!(state.take(Want::LeastBusy, &[], now, 0), None, "not even as the last one");
 }
