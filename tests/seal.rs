@@ -9,7 +9,7 @@ use harness::fleet::{Fleet, Site};
 use harness::identity::Leaf;
 use harness::listening::{Speaks, own_address};
 use harness::master::{Master, Plan};
-use harness::tls;
+use harness::tls::{self, Versions};
 use harness::wait::eventually;
 use http::{Response, StatusCode};
 use stagedoor_config::master::{Isolation, Kind};
@@ -114,6 +114,18 @@ async fn by_whichever_way_the_last_master_lets_strangers_in_it_is_sent_nothing_u
     until_takes_work(&agent, M1).await;
     let said = fleet.door.said();
     assert_eq!(said.matches("whoever connects may be any node").count(), 4, "{said}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_understood_in_each_version_of_tls() {
+    for versions in [Versions::Tls12, Versions::Tls13] {
+        let site = site(1);
+        let tls = tls::sealed_master_speaking(versions, site.masters[0].identity(), &site.door_ca);
+        site.masters[0].listening().speak(Speaks::Tls(tls));
+        let fleet = site.open().await;
+        until_seal_is(&fleet, M1, "sealed").await;
+        until_takes_work(&fleet.agent("web01.example.com"), M1).await;
+    }
 }
 
 #[tokio::test]

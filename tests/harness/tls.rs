@@ -54,13 +54,23 @@ fn store(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Arc
 /// a list that has expired it takes none, as Jetty.
 #[must_use]
 pub fn sealed_master(identity: &Identity, door_ca: &DoorCa) -> Arc<ServerConfig> {
+    sealed_master_speaking(Versions::Both, identity, door_ca)
+}
+
+/// The same, with these versions of TLS.
+#[must_use]
+pub fn sealed_master_speaking(
+    versions: Versions,
+    identity: &Identity,
+    door_ca: &DoorCa,
+) -> Arc<ServerConfig> {
     let lists = door_ca.crl_pem();
     let lists =
         CertificateRevocationListDer::pem_slice_iter(lists.as_bytes()).map(|list| list.expect("a list"));
     let demand = WebPkiClientVerifier::builder_with_provider(store(certificates(door_ca)), provider())
         .with_crls(lists)
         .enforce_revocation_expiration();
-    server(identity, demand.build().expect("CAs and their lists"))
+    server_speaking(versions, identity, demand.build().expect("CAs and their lists"))
 }
 
 /// The Master of Masters: `client-auth: want`. It believes its own CA, and the door's too, so that a certificate
@@ -110,8 +120,16 @@ fn server(
     identity: &Identity,
     verifier: Arc<dyn rustls::server::danger::ClientCertVerifier>,
 ) -> Arc<ServerConfig> {
+    server_speaking(Versions::Both, identity, verifier)
+}
+
+fn server_speaking(
+    versions: Versions,
+    identity: &Identity,
+    verifier: Arc<dyn rustls::server::danger::ClientCertVerifier>,
+) -> Arc<ServerConfig> {
     let config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(Versions::Both.list())
+        .with_protocol_versions(versions.list())
         .expect("versions of this provider")
         .with_client_cert_verifier(verifier)
         .with_single_cert(vec![identity.certificate.clone()], identity.key())

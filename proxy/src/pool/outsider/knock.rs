@@ -20,6 +20,7 @@ use stagedoor_config::certname::Certname;
 use stagedoor_config::trust::Trust;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -33,6 +34,8 @@ use crate::tls::Stranger;
 
 /// How much of an answer is read: its status line. One byte would be answer enough.
 const ANSWER: usize = 64;
+/// Addresses tried at once over all masters, three files each: the bounds keep 256 files for all that is beside agents.
+static AT_ONCE: Semaphore = Semaphore::const_new(32);
 /// The first byte of a TLS alert: how a TLS server, Jetty among them, refuses clear text.
 const ALERT: u8 = 0x15;
 
@@ -69,7 +72,10 @@ pub(super) async fn at(
     let mut tries = JoinSet::new();
     for address in addresses.iter().copied() {
         let knock = Arc::clone(&knock);
-        tries.spawn(async move { knock.at(address).await });
+        tries.spawn(async move {
+            let _place = AT_ONCE.acquire().await;
+            knock.at(address).await
+        });
     }
     let died = |_| Try::Unclear("a try did not come to its end".to_owned());
     let mut ended = Vec::with_capacity(addresses.len());
