@@ -1,8 +1,8 @@
 //! The pool of masters: one pure state behind one mutex that is held for the time of one decision. The roster's masters
 //! are one pool, the backends of a passed port another, in which nobody joins or leaves.
 //!
-//! Beside it, for each master, what lives: the way to it (`Peer`), its metrics, and the two tasks that ask how it
-//! is and where it is. It outlives every swap of settings and roster and is reconciled with each.
+//! Beside it, for each master, what lives: the way to it (`Peer`), its metrics, and the tasks that ask how it is,
+//! where it is, and whether it is sealed. It outlives every swap of settings and roster and is reconciled with each.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
