@@ -6,16 +6,20 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::master::is_host_and_port;
 use crate::mistake::Mistake;
 use crate::nearest::nearest;
 
 /// More are not told: a file this wrong is not a settings file, and its lines may be millions.
 const MOST_MISTAKES: usize = 100;
+/// The kernel's room for a unix socket's path, without the final zero.
+const LONGEST_SOCKET_PATH: usize = 107;
+const A_PATH: &str = "an absolute path to a file";
 /// The most characters of a value that a mistake repeats.
 const MOST_SHOWN: usize = 80;
 
@@ -71,6 +75,18 @@ impl<'t> Document<'t> {
     /// Whether a mistake was noted for this key.
     pub(crate) fn is_wrong(&self, key: &str) -> bool {
         self.mistakes.iter().any(|mistake| mistake.key == key)
+    }
+
+    /// Whether a mistake was noted for this key or for something in it.
+    pub(crate) fn is_wrong_below(&self, key: &str) -> bool {
+        self.mistakes.iter().any(|mistake| {
+            mistake.key.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+
+    /// Whether this key was written, and taken.
+    pub(crate) fn was_taken(&self, key: &str) -> bool {
+        self.places.contains_key(key)
     }
 
     /// What was read, if nothing was wrong with it; else every mistake in the order of its lines.
@@ -150,9 +166,24 @@ impl<'d> Section<'d> {
         entry
     }
 
+    /// The absolute path that a key must hold.
+    pub(crate) fn need_path(&mut self, key: &'static str, doc: &mut Document<'_>) -> Option<PathBuf> {
+        self.need(key, doc, A_PATH)?.path(doc)
+    }
+
     /// Notes that a key is missing, at the table's header: the nearest line to where it belongs.
     pub(crate) fn missing(&self, key: &str, doc: &mut Document<'_>, expected: &str) {
         doc.note(self.key(key), String::new(), self.place.clone(), format!("{expected}; the key is missing"));
+    }
+
+    /// Yes or no; `usual` where nothing is written, or nothing of the kind.
+    pub(crate) fn flag(&mut self, key: &'static str, usual: bool, doc: &mut Document<'_>) -> bool {
+        let Some(entry) = self.take(key, doc) else { return usual };
+        let yes = entry.as_bool();
+        if yes.is_none() {
+            entry.wrong(doc, "true or false");
+        }
+        yes.unwrap_or(usual)
     }
 
     /// A table inside this one; where it is not written, an empty one whose keys all have their defaults.
@@ -249,6 +280,23 @@ impl<'d> Entry<'d> {
         self.value.get_ref().as_bool()
     }
 
+    /// The lists in a list of at most `most`; none, with the mistake noted, where it is something else.
+    pub(crate) fn lists(&self, doc: &mut Document<'_>, expected: &str, most: usize) -> Option<Vec<Self>> {
+        let list = match self.value.get_ref() {
+            DeValue::Array(list) if list.len() <= most => list,
+            DeValue::Array(list) => {
+                self.wrong(doc, format!("at most {most} of them, not {}", list.len()));
+                return None;
+            }
+            _ => {
+                self.wrong(doc, expected);
+                return None;
+            }
+        };
+        let entry = |(place, value)| Entry { key: format!("{}[{place}]", self.key), value };
+        Some(list.iter().enumerate().map(entry).collect())
+    }
+
     /// What `read` makes of each text in a list of at most `most`; none, with each mistake noted, where something is
     /// wrong with it.
     pub(crate) fn texts<T>(
@@ -289,5 +337,41 @@ impl<'d> Entry<'d> {
             self.wrong(doc, expected);
         }
         found
+    }
+
+    /// The value as an absolute path: a program's working folder is nobody's business.
+    pub(crate) fn path(&self, doc: &mut Document<'_>) -> Option<PathBuf> {
+        self.path_to(doc, A_PATH)
+    }
+
+    /// The value as an absolute path to a folder.
+    pub(crate) fn folder(&self, doc: &mut Document<'_>) -> Option<PathBuf> {
+        self.path_to(doc, "an absolute path to a folder")
+    }
+
+    fn path_to(&self, doc: &mut Document<'_>, expected: &str) -> Option<PathBuf> {
+        self.text(doc, expected, |text| {
+            let path = PathBuf::from(text);
+            (path.is_absolute() && path.file_name().is_some() && !text.contains('\0')).then_some(path)
+        })
+    }
+
+    /// The value as a path that a unix socket may have.
+    pub(crate) fn socket(&self, doc: &mut Document<'_>) -> Option<PathBuf> {
+        let path = self.path(doc)?;
+        let fits = path.as_os_str().len() <= LONGEST_SOCKET_PATH;
+        if !fits {
+            self.wrong(
+                doc,
+                format!("a path of at most {LONGEST_SOCKET_PATH} bytes: a socket's may not be longer"),
+            );
+        }
+        fits.then_some(path)
+    }
+
+    /// The value as `host:port`.
+    pub(crate) fn address(&self, doc: &mut Document<'_>) -> Option<String> {
+        let expected = "a host and a port, such as \"master.example.com:8140\" or \"[2001:db8::1]:8140\"";
+        self.text(doc, expected, |text| is_host_and_port(text).then(|| text.to_owned()))
     }
 }

@@ -10,6 +10,8 @@
 //! | [`master`] | a compile master as it stands on the roster |
 //! | [`roster`] | the admitted compile masters under a generation number, and what may be done to them |
 //! | [`proxy`] | the door's settings and bounds, every mistake told in one reading |
+//! | [`enroller`] | the enroller's settings and deadlines, likewise |
+//! | [`bound`] | bounds and deadlines: a default, a range and a reason each |
 //! | [`mistake`] | one mistake in a file: where, which key, which value, what was expected |
 //! | [`quantity`] | counts, sizes and times as people write them |
 //! | [`nearest`] | the known word nearest to a mistyped one |
@@ -20,9 +22,11 @@
 //! | [`read`] | reading and replacing files, the only place here that touches a disk |
 
 pub mod admin;
+pub mod bound;
 pub mod certname;
 pub mod class;
 mod document;
+pub mod enroller;
 pub mod environment;
 pub mod master;
 pub mod mistake;

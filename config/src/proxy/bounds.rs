@@ -1,88 +1,22 @@
 //! Every bound of the door: its default, its range and its reason in one table.
 //!
-//! The settings' types, their defaults, the checks of `stagedoor check` and the commented text of the shipped
-//! `proxy.toml` all come from this table, so that they cannot disagree. What one value alone cannot tell, whether it
-//! fits the others and this machine, is told by [`Measures::contradictions`] and [`Bounds::fits_file_limit`].
+//! The table is of [`crate::bound`]'s kind. What one value alone cannot tell, whether it fits the others and this machine,
+//! is told by [`Measures::contradictions`] and [`Bounds::fits_file_limit`].
 #![deny(clippy::disallowed_methods)]
 
 use std::time::Duration;
 
-use crate::quantity::{Measured, Quantity};
+use crate::bound::{Bound, Contradiction, Measures, table};
+use crate::quantity::Measured as _;
 
 /// File descriptors kept back for listening sockets, files, the admin doors, health checks and the system's resolver.
 const FILES_FOR_OURSELVES: u64 = 256;
-
-/// One row of the table: a value of `T` with its default, range and reason.
-#[derive(Debug, Clone, Copy)]
-pub struct Bound<T> {
-    /// Its key in its table.
-    pub key: &'static str,
-    /// What it measures.
-    pub quantity: Quantity,
-    /// In bytes, milliseconds or pieces, like the next two.
-    pub default: u64,
-    /// The least that makes sense.
-    pub least: u64,
-    /// The most that makes sense.
-    pub most: u64,
-    /// What is bounded and why so.
-    pub why: &'static str,
-    pub(crate) get: fn(&T) -> u64,
-    pub(crate) set: fn(&mut T, u64),
-}
-
-impl<T> Bound<T> {
-    /// What a value of this row must be.
-    #[must_use]
-    pub fn expected(&self) -> String {
-        let written = |value| self.quantity.written(value);
-        let (least, most) = (written(self.least), written(self.most));
-        format!("{} from {least} to {most}", self.quantity.spelling())
-    }
-}
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
-
-/// Writes a struct and its table from one list: `key: type, quantity, default, least..=most`.
-macro_rules! table {
-    (
-        $(#[$about:meta])*
-        $name:ident
-        $( $(#[doc = $why:literal])+ $key:ident: $type:ty, $quantity:ident, $default:expr, $least:expr, $most:expr; )+
-    ) => {
-        $(#[$about])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub struct $name {
-            $( $(#[doc = $why])+ pub $key: $type, )+
-        }
-
-        impl $name {
-            /// The table: one row for each key, in the order of the shipped settings.
-            pub const TABLE: &'static [Bound<Self>] = &[
-                $( Bound {
-                    key: stringify!($key),
-                    quantity: Quantity::$quantity,
-                    default: $default,
-                    least: $least,
-                    most: $most,
-                    why: concat!($($why),+),
-                    get: |all| all.$key.number(),
-                    set: |all, number| all.$key = Measured::from_number(number),
-                }, )+
-            ];
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $( $key: Measured::from_number($default), )+ }
-            }
-        }
-    };
-}
 
 table! {
     /// Every bound of the door. Sizes in bytes.
@@ -152,60 +86,6 @@ table! {
     seal_interval: Duration, Time, MINUTE, 500, 10 * MINUTE;
 }
 
-/// Values that are right by themselves and cannot all be meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contradiction {
-    /// The keys, without their table; the one that is probably wrong first.
-    pub keys: Vec<&'static str>,
-    /// What was expected, in words, with the values.
-    pub expected: String,
-}
-
-/// A table of the settings whose values are all quantities.
-pub(crate) trait Measures: Default + 'static {
-    /// Its name.
-    const NAME: &'static str;
-    /// Its rows.
-    const ROWS: &'static [Bound<Self>];
-    /// (lesser, greater, why), by key. A pair whose greater is another's lesser comes after that one.
-    const AT_MOST: &'static [(&'static str, &'static str, &'static str)];
-
-    /// Lowers each default to a greater value that was written below it: whoever lowers one bound means those under
-    /// it as well. What was written is never changed.
-    fn settle(&mut self, written: impl Fn(&str) -> bool) {
-        for (lesser, greater) in Self::pairs() {
-            let most = (greater.get)(self);
-            if !written(lesser.key) && (lesser.get)(self) > most {
-                (lesser.set)(self, most);
-            }
-        }
-    }
-
-    /// Every contradiction between two values.
-    fn contradictions(&self) -> Vec<Contradiction> {
-        let mut found = Vec::new();
-        for ((lesser, greater), (.., why)) in Self::pairs().zip(Self::AT_MOST) {
-            let (less, more) = ((lesser.get)(self), (greater.get)(self));
-            if less > more {
-                let (less, more) = (lesser.quantity.written(less), greater.quantity.written(more));
-                let (name, keys) = (Self::NAME, vec![lesser.key, greater.key]);
-                let expected = format!(
-                    "{name}.{} ({less}) to be at most {name}.{} ({more}): {why}",
-                    lesser.key, greater.key
-                );
-                found.push(Contradiction { keys, expected });
-            }
-        }
-        found
-    }
-
-    /// The rows of [`Measures::AT_MOST`].
-    fn pairs() -> impl Iterator<Item = (&'static Bound<Self>, &'static Bound<Self>)> {
-        let row = |key: &str| Self::ROWS.iter().find(|row| row.key == key);
-        Self::AT_MOST.iter().filter_map(move |(lesser, greater, _)| Some((row(lesser)?, row(greater)?)))
-    }
-}
-
 impl Measures for Bounds {
     const NAME: &'static str = "bounds";
     const ROWS: &'static [Bound<Self>] = Self::TABLE;
@@ -253,38 +133,10 @@ impl Bounds {
     }
 }
 
-/// The table as commented settings: each reason, then the key with its default.
-#[must_use]
-pub fn commented<T>(table: &[Bound<T>]) -> String {
-    let mut out = String::new();
-    for row in table {
-        let mut line = String::from("#");
-        for word in row.why.split_whitespace() {
-            if line.len() + 1 + word.len() > 118 {
-                out.push_str(&line);
-                out.push_str("\n#");
-                line.clear();
-            }
-            line.push(' ');
-            line.push_str(word);
-        }
-        out.push_str(&line);
-        out.push_str(&format!("\n# {} = {}\n", row.key, row.quantity.written(row.default)));
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn rows_are_in_range<T: Default>(table: &[Bound<T>]) {
-        for row in table {
-            assert!(row.least <= row.default && row.default <= row.most, "{}", row.key);
-            assert_eq!((row.get)(&T::default()), row.default, "{}", row.key);
-            assert!(!row.why.trim().is_empty(), "{}", row.key);
-        }
-    }
+    use crate::bound::tests::{pairs_are_of_one_quantity, rows_are_in_range};
 
     #[test]
     fn every_default_lies_in_its_range_and_contradicts_no_other() {
@@ -292,14 +144,6 @@ mod tests {
         rows_are_in_range(HealthCheck::TABLE);
         assert_eq!(Bounds::default().contradictions(), []);
         assert_eq!(HealthCheck::default().contradictions(), []);
-    }
-
-    fn pairs_are_of_one_quantity<T: Measures>() {
-        assert_eq!(T::pairs().count(), T::AT_MOST.len(), "a pair names no row");
-        for (lesser, greater) in T::pairs() {
-            assert_eq!(lesser.quantity, greater.quantity, "{} {}", lesser.key, greater.key);
-            assert!(lesser.least <= greater.least, "a default lowered to {} leaves its range", greater.key);
-        }
     }
 
     #[test]

@@ -13,9 +13,10 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use bounds::{Bound, Bounds, Contradiction, HealthCheck, commented};
+pub use bounds::{Bounds, HealthCheck};
 pub use parse::{ACCESS_LOG, ADMIN_HTTP, ADMIN_UNIX, PUPPET_PORT, ROSTER};
 
+pub use crate::bound::{Bound, Contradiction, commented};
 use crate::certname::Certname;
 use crate::master::Check;
 use crate::network::Network;

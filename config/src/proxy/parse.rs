@@ -7,14 +7,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::bounds::Measures;
 use super::listen::listen;
-use super::{Admin, Contradiction, DoorPapers, KeyPair, Listen, Mom, PuppetCa, Settings};
+use super::{Admin, DoorPapers, KeyPair, Listen, Mom, PuppetCa, Settings};
+use crate::bound::measured;
 use crate::certname::Certname;
-use crate::document::{Document, Entry, Section};
-use crate::master::is_host_and_port;
+use crate::document::{Document, Section};
 use crate::mistake::Mistake;
-use crate::quantity::Quantity;
 
 /// Puppet's port.
 pub const PUPPET_PORT: u16 = 8140;
@@ -32,10 +30,6 @@ const MOST_WORKERS: u64 = 1024;
 const MOST_ARGUMENTS: usize = 32;
 /// An ECDSA pair and an RSA pair.
 const MOST_CERTIFICATES: usize = 2;
-/// The kernel's room for a unix socket's path, without the final zero.
-const LONGEST_SOCKET_PATH: usize = 107;
-
-const A_PATH: &str = "an absolute path to a file";
 
 impl Settings {
     /// Reads settings; `file` is only named in mistakes.
@@ -130,15 +124,15 @@ fn certificates(root: &mut Section<'_>, listen: &[Listen], doc: &mut Document<'_
 }
 
 fn key_pair(section: &mut Section<'_>, doc: &mut Document<'_>) -> Option<KeyPair> {
-    let certificate = needed_path(section, "certificate", doc);
-    let key = needed_path(section, "key", doc);
+    let certificate = section.need_path("certificate", doc);
+    let key = section.need_path("key", doc);
     Some(KeyPair { certificate: certificate?, key: key? })
 }
 
 fn puppet_ca(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<PuppetCa> {
     let mut section = root.table("puppet_ca", doc);
-    let bundle = needed_path(&mut section, "bundle", doc);
-    let crl = needed_path(&mut section, "crl", doc);
+    let bundle = section.need_path("bundle", doc);
+    let crl = section.need_path("crl", doc);
     if crl.as_deref().and_then(Path::file_name).is_some_and(|name| name == "infra_crl.pem") {
         let expected =
             "ca_crl.pem: infra_crl.pem lists no ordinary agent, so that revoked agents would be let in";
@@ -154,7 +148,7 @@ fn mom(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<Mom> {
     let certname = section
         .need("certname", doc, expected)
         .and_then(|entry| entry.text(doc, expected, |text| Certname::parse_host(text).ok()));
-    let address = section.take("address", doc).map(|entry| address_in(&entry, doc));
+    let address = section.take("address", doc).map(|entry| entry.address(doc));
     section.finish(doc);
     let certname = certname?;
     let address = match address {
@@ -167,7 +161,7 @@ fn mom(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<Mom> {
 fn masters(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<DoorPapers> {
     let mut section = root.written("masters", doc)?;
     let pair = key_pair(&mut section, doc);
-    let (ca, crl) = (needed_path(&mut section, "ca", doc), needed_path(&mut section, "crl", doc));
+    let (ca, crl) = (section.need_path("ca", doc), section.need_path("crl", doc));
     section.finish(doc);
     Some(DoorPapers { pair: pair?, ca: ca?, crl: crl? })
 }
@@ -197,7 +191,7 @@ fn outside(root: &mut Section<'_>, doc: &mut Document<'_>) -> Vec<String> {
 fn roster(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<PathBuf> {
     let mut section = root.table("roster", doc);
     let file = match section.take("file", doc) {
-        Some(entry) => path_in(&entry, doc),
+        Some(entry) => entry.path(doc),
         None => Some(ROSTER.into()),
     };
     section.finish(doc);
@@ -220,16 +214,7 @@ fn admin(root: &mut Section<'_>, doc: &mut Document<'_>) -> Admin {
     let unix = match section.take("unix", doc) {
         None => Some(ADMIN_UNIX.into()),
         Some(entry) if entry.as_str() == Some("off") => None,
-        Some(entry) => {
-            let path = path_in(&entry, doc);
-            if path.as_ref().is_some_and(|path| path.as_os_str().len() > LONGEST_SOCKET_PATH) {
-                entry.wrong(
-                    doc,
-                    format!("a path of at most {LONGEST_SOCKET_PATH} bytes: a socket's may not be longer"),
-                );
-            }
-            path
-        }
+        Some(entry) => entry.socket(doc),
     };
     section.finish(doc);
     Admin { http, unix }
@@ -240,56 +225,8 @@ fn access_log(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<PathBuf>
     let file = match section.take("file", doc) {
         None => Some(ACCESS_LOG.into()),
         Some(entry) if entry.as_str() == Some("off") => None,
-        Some(entry) => path_in(&entry, doc),
+        Some(entry) => entry.path(doc),
     };
     section.finish(doc);
     file
-}
-
-/// A table whose keys are quantities: each is checked against its own range, then against the others.
-fn measured<T: Measures>(root: &mut Section<'_>, doc: &mut Document<'_>) -> T {
-    let mut section = root.table(T::NAME, doc);
-    let mut all = T::default();
-    let mut written = Vec::new();
-    for row in T::ROWS {
-        let Some(entry) = section.take(row.key, doc) else { continue };
-        written.push(row.key);
-        let number = match row.quantity {
-            Quantity::Time => entry.as_str().and_then(|text| row.quantity.parse(text)),
-            _ => entry.as_count().or_else(|| row.quantity.parse(entry.as_str()?)),
-        };
-        match number.filter(|number| (row.least..=row.most).contains(number)) {
-            Some(number) => (row.set)(&mut all, number),
-            None => entry.wrong(doc, row.expected()),
-        }
-    }
-    all.settle(|key| written.contains(&key));
-    for Contradiction { keys, expected } in all.contradictions() {
-        let keys: Vec<String> = keys.into_iter().map(|key| section.key(key)).collect();
-        // A key that has a mistake holds its default here, which nobody wrote.
-        if !keys.iter().any(|key| doc.is_wrong(key)) {
-            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-            doc.contradiction(&keys, expected);
-        }
-    }
-    section.finish(doc);
-    all
-}
-
-fn needed_path(section: &mut Section<'_>, key: &'static str, doc: &mut Document<'_>) -> Option<PathBuf> {
-    let entry = section.need(key, doc, A_PATH)?;
-    path_in(&entry, doc)
-}
-
-/// Relative paths are refused: a daemon's working folder is nobody's business.
-fn path_in(entry: &Entry<'_>, doc: &mut Document<'_>) -> Option<PathBuf> {
-    entry.text(doc, A_PATH, |text| {
-        let path = PathBuf::from(text);
-        (path.is_absolute() && path.file_name().is_some() && !text.contains('\0')).then_some(path)
-    })
-}
-
-fn address_in(entry: &Entry<'_>, doc: &mut Document<'_>) -> Option<String> {
-    let expected = "a host and a port, such as \"master.example.com:8140\" or \"[2001:db8::1]:8140\"";
-    entry.text(doc, expected, |text| is_host_and_port(text).then(|| text.to_owned()))
 }

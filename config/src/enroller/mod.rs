@@ -1,0 +1,142 @@
+//! The enroller's settings: checked values, as the rest of the program sees them.
+//!
+//! Text becomes [`Settings`] in [`Settings::parse`], which reads everything before it gives up, so that one run of
+//! `stagedoor-enroller check` names every mistake. An order of runs that would leave the new master off PuppetDB's or
+//! the console's list is a mistake like any other: no setting turns the order round.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod` | the settings as values |
+//! | `preset` | what goes without saying in each kind of installation |
+//! | `parse` | text → settings |
+//! | `stages` | the order of the runs, and whether it can work |
+//! | `runner` | how a run is started on another machine; `ssh`'s options |
+//! | `extension` | what may stand in a new master's certificate |
+//! | `deadlines` | how long each step may take, with reasons |
+#![deny(clippy::disallowed_methods)]
+
+mod deadlines;
+mod extension;
+mod parse;
+mod preset;
+mod runner;
+mod stages;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+pub use deadlines::Deadlines;
+pub use extension::Extension;
+pub use parse::JOURNAL;
+pub use preset::Preset;
+pub use runner::{HOST, Runner, Ssh};
+pub use stages::Place;
+
+use crate::certname::Certname;
+use crate::master::Kind;
+use crate::proxy::{KeyPair, PuppetCa};
+
+/// The checked settings of an enroller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// What kind of installation it is.
+    pub preset: Preset,
+    /// The Master of Masters, which holds the CA.
+    pub mom: Server,
+    /// PuppetDB; none where an open-source installation has none.
+    pub puppetdb: Option<Server>,
+    /// The console with its classifier; none in an open-source installation.
+    pub console: Option<Server>,
+    /// Who may be believed.
+    pub puppet_ca: PuppetCa,
+    /// This program's own certificate of the Puppet CA: what it shows to all of them.
+    pub identity: Option<KeyPair>,
+    /// The file that holds an RBAC token. Its text is read where it is used and never kept in settings.
+    pub token: Option<PathBuf>,
+    /// Every door that a master is admitted at, in the order written; no certname twice.
+    pub doors: Vec<Door>,
+    /// What a new master is admitted as.
+    pub master: NewMaster,
+    /// What a new master's certificate may say.
+    pub certificate: Request,
+    /// The runs and their order.
+    pub runs: Runs,
+    /// How another machine is reached; none where nothing needs it.
+    pub ssh: Option<Ssh>,
+    /// The folder that holds one journal per enrollment.
+    pub journal: PathBuf,
+    /// How long each step may take.
+    pub deadlines: Deadlines,
+}
+
+/// A machine of the installation that this program asks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Server {
+    /// The name its certificate must carry, and its name as a node.
+    pub certname: Certname,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// A door, asked at one of its writing admin doors.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Door {
+    /// The name its certificate must carry, and the name it is told by.
+    pub certname: Certname,
+    /// How it is reached.
+    pub admin: DoorAdmin,
+}
+
+/// How a door's admin door is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum DoorAdmin {
+    /// On this machine: its `admin.unix`.
+    Unix(PathBuf),
+    /// From another machine, showing [`Settings::identity`]: `host:port` of its `admin.tls`.
+    Tls(String),
+}
+
+/// What a new master is admitted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NewMaster {
+    /// How it is protected.
+    pub kind: Kind,
+    /// The most bytes of request head that its web server reads.
+    pub header_limit: usize,
+}
+
+/// What a new master's certificate request must say, and all that it may say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Its alternative names, in lower case, beside its certname.
+    pub dns_alt_names: Vec<String>,
+    /// Its extensions below Puppet's own arc.
+    pub extensions: Vec<Extension>,
+}
+
+/// The ordered runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runs {
+    /// One stage begins only after the one before it has succeeded.
+    pub stages: Vec<Vec<Place>>,
+    /// How a run is started.
+    pub runner: Runner,
+    /// The `puppet` program on the machines that run it.
+    pub puppet: PathBuf,
+}
+
+impl Settings {
+    /// The stages of one enrollment by name, as written: a host may stand there twice.
+    #[must_use]
+    pub fn stages(&self, master: &Certname) -> Vec<Vec<Certname>> {
+        let name = |place: &Place| match place {
+            Place::Master => Some(master.clone()),
+            Place::Mom => Some(self.mom.certname.clone()),
+            Place::Puppetdb => self.puppetdb.as_ref().map(|server| server.certname.clone()),
+            Place::Console => self.console.as_ref().map(|server| server.certname.clone()),
+            Place::Node(certname) => Some(certname.clone()),
+        };
+        self.runs.stages.iter().map(|stage| stage.iter().filter_map(name).collect()).collect()
+    }
+}
