@@ -7,5 +7,7 @@
 //! preflight ─► install ─► sign ─► first run ─► classify ─► ordered runs (compile master, PuppetDB …, console …) ─► seal ─► check ─► admit ─► watch
 //! ```
 //!
-//! The steps are not written yet. Until they are, a master is put on the roster by hand, after the documented runs have
-//! completed in their order: `stagedoor roster admit CERTNAME`.
+//! [`pipeline`] decides what is done next. The steps are not written yet. Until they are, a master is put on the roster
+//! by hand, after the documented runs have completed in their order: `stagedoor roster admit CERTNAME`.
+
+pub mod pipeline;
