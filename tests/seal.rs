@@ -365,3 +365,28 @@ async fn whoever_has_a_doors_key_to_the_host_outside_can_have_nothing_else_done_
         assert!(!std::path::Path::new(&mark.to_string()).exists(), "{asked}");
     }
 }
+
+#[tokio::test]
+async fn whoever_has_a_doors_key_to_the_host_outside_can_name_nothing_but_a_host() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let forced = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/outside/stagedoor-outside");
+    let folder = tempfile::tempdir().unwrap();
+    let curl = folder.path().join("curl");
+    std::fs::write(&curl, "#!/bin/sh\necho asked \"$@\"\n").unwrap();
+    std::fs::set_permissions(&curl, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let asked = async |name: &str| {
+        let mut command = tokio::process::Command::new(forced);
+        command.env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()));
+        command.env("SSH_ORIGINAL_COMMAND", format!("curl --resolve {name}:8140:127.0.0.1 https://x/"));
+        let done = command.output().await.unwrap();
+        (done.status.code(), String::from_utf8(done.stdout).unwrap())
+    };
+    let (code, words) = asked(M1).await;
+    assert!(code == Some(0) && words.contains("https://m1.example.com:8140/status/v1/simple"), "{words}");
+    for name in
+        ["elsewhere.example.com/", "root@m1", "m[1-99999]", "{a,b}", "-Kfile", "", "m1?", "m1#", "m1%2f"]
+    {
+        assert_eq!(asked(name).await, (Some(64), String::new()), "{name}");
+    }
+}
