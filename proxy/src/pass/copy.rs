@@ -73,29 +73,35 @@ where
     C: AsyncWrite + Unpin,
     M: AsyncWrite + Unpin,
 {
-    let up = async {
-        let ended = one_way(client.0, master.1, |bytes| {
-            moved.up.fetch_add(bytes, Relaxed);
-            count(bytes, 0);
-        });
-        ended.await.map_err(|broken| match broken {
-            Broken::From => Ended::Client,
-            Broken::To => Ended::Master,
-        })
-    };
-    let down = async {
-        let ended = one_way(master.0, client.1, |bytes| {
-            moved.down.fetch_add(bytes, Relaxed);
-            count(0, bytes);
-        });
-        ended.await.map_err(|broken| match broken {
-            Broken::From => Ended::Master,
-            Broken::To => Ended::Client,
-        })
+    let up = one_way(client.0, master.1, |bytes| {
+        moved.up.fetch_add(bytes, Relaxed);
+        count(bytes, 0);
+    });
+    let down = one_way(master.0, client.1, |bytes| {
+        moved.down.fetch_add(bytes, Relaxed);
+        count(0, bytes);
+    });
+    let both = async {
+        tokio::try_join!(async { last_words(up.await, Ended::Client, Ended::Master) }, async {
+            last_words(down.await, Ended::Master, Ended::Client)
+        },)
     };
     tokio::select! {
-        ended = async { tokio::try_join!(up, down) } => ended.err().unwrap_or(Ended::Done),
+        ended = both => match ended {
+            Ok((up, down)) => up.or(down).unwrap_or(Ended::Done),
+            Err(broken) => broken,
+        },
         () = idle_for(idle, moved) => Ended::Idle,
+    }
+}
+
+/// A side that takes no more may have said why just before, in an alert: the other direction goes on until that has
+/// been read. One that breaks off while it is read has said everything.
+fn last_words(ended: Result<(), Broken>, from: Ended, to: Ended) -> Result<Option<Ended>, Ended> {
+    match ended {
+        Ok(()) => Ok(None),
+        Err(Broken::To) => Ok(Some(to)),
+        Err(Broken::From) => Err(from),
     }
 }
 
@@ -202,6 +208,16 @@ mod tests {
         drop(master);
         assert_eq!(rest(&mut client).await, b"answer");
         assert_eq!(task.await.expect("no panic"), (Ended::Done, 8, 6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_master_says_before_it_breaks_off_reaches_a_client_that_is_still_talking() {
+        let (mut client, mut master, task) = passing(64);
+        client.write_all(b"a request that is not taken").await.expect("open");
+        master.write_all(b"an alert").await.expect("open");
+        drop(master);
+        assert_eq!(rest(&mut client).await, b"an alert");
+        assert_eq!(task.await.expect("no panic"), (Ended::Master, 0, 8));
     }
 
     #[tokio::test(start_paused = true)]
