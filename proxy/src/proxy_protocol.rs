@@ -110,29 +110,33 @@ fn v1_ends(text: &str, ip: impl Fn(&str) -> Option<IpAddr>) -> Option<Addresses>
 fn v2(read: &[u8]) -> Parsed {
     let Some((header, rest)) = read.split_at_checked(V2_HEADER) else {
         // Version, command and family are judged as they come.
-        let good = read.get(12).is_none_or(|byte| command(*byte).is_some());
-        let good = good && read.get(13).is_none_or(|byte| family(*byte).is_some());
-        return if good { Parsed::NeedMore } else { Parsed::Broken };
+        let known = match (read.get(12), read.get(13)) {
+            (None, _) => true,
+            (Some(byte), None) => command(*byte).is_some(),
+            (Some(byte), Some(families)) => command(*byte).is_some_and(|of| family(of, *families).is_some()),
+        };
+        return if known { Parsed::NeedMore } else { Parsed::Broken };
     };
     let &[.., versioned, families, high, low] = header else { return Parsed::Broken };
-    let (Some(command), Some(family)) = (command(versioned), family(families)) else { return Parsed::Broken };
+    let Some(command) = command(versioned) else { return Parsed::Broken };
+    let Some(family) = family(command, families) else { return Parsed::Broken };
     let length = usize::from(u16::from_be_bytes([high, low]));
     if V2_HEADER + length > MOST {
         return Parsed::Broken;
     }
-    let ends = match (command, family) {
-        (Command::Proxy, Family::V4) => 12,
-        (Command::Proxy, Family::V6) => 36,
-        _ => 0,
+    let ends = match family {
+        Family::V4 => 12,
+        Family::V6 => 36,
+        Family::Other => 0,
     };
     if length < ends {
         return Parsed::Broken;
     }
     let Some(said) = rest.get(..length) else { return Parsed::NeedMore };
-    let addresses = match (command, family) {
-        (Command::Proxy, Family::V4) => v2_ends::<4>(said),
-        (Command::Proxy, Family::V6) => v2_ends::<16>(said),
-        (Command::Local, _) | (Command::Proxy, Family::Other) => None,
+    let addresses = match family {
+        Family::V4 => v2_ends::<4>(said),
+        Family::V6 => v2_ends::<16>(said),
+        Family::Other => None,
     };
     Parsed::Header { addresses, length: V2_HEADER + length }
 }
@@ -149,7 +153,7 @@ enum Command {
 enum Family {
     V4,
     V6,
-    /// Known to the specification and no TCP address: not told, a Unix socket, datagrams.
+    /// No TCP address of somebody else's: a balancer's own connection, or not told, a Unix socket, datagrams.
     Other,
 }
 
@@ -161,8 +165,10 @@ const fn command(byte: u8) -> Option<Command> {
     }
 }
 
-const fn family(byte: u8) -> Option<Family> {
+const fn family(of: Command, byte: u8) -> Option<Family> {
     match (byte >> 4, byte & 0xf) {
+        // By the specification whatever stands there says nothing.
+        _ if matches!(of, Command::Local) => Some(Family::Other),
         (1, 1) => Some(Family::V4),
         (2, 1) => Some(Family::V6),
         (0..=3, 0..=2) => Some(Family::Other),

@@ -79,6 +79,7 @@ fn a_balancers_own_connection_keeps_its_own_addresses() {
     for (versioned, families, said) in [
         (0x20, 0x00, &[][..]),
         (0x20, 0x11, &V4[..]),
+        (0x20, 0xff, &[][..]),
         (0x21, 0x00, &[1, 2][..]),
         (0x21, 0x31, &[0; 216][..]),
         (0x21, 0x12, &V4[..]),
