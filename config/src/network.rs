@@ -2,7 +2,7 @@
 #![deny(clippy::disallowed_methods)]
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Addresses that share their first bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,6 +12,9 @@ pub struct Network {
     /// Bits that count, of 128.
     bits: u8,
 }
+
+/// The bits of the largest networks that belong to one owner, of IPv4 and of IPv6.
+const LARGEST: u8 = 8;
 
 /// An IPv4 address in 128 bits begins after this many.
 const MAPPED: u8 = 96;
@@ -36,6 +39,14 @@ impl Network {
         };
         let first = number(address);
         (first & mask(bits) == first).then_some(Self { first, bits })
+    }
+
+    /// Whether it is everybody rather than somebody's network: all of IPv4, or more than anybody has.
+    #[must_use]
+    pub fn is_everybody(&self) -> bool {
+        let in_ipv4 = self.bits >= MAPPED && Ipv6Addr::from(self.first).to_ipv4_mapped().is_some();
+        let all_of_ipv4 = !in_ipv4 && self.contains(Ipv4Addr::UNSPECIFIED.into());
+        all_of_ipv4 || self.bits < LARGEST + if in_ipv4 { MAPPED } else { 0 }
     }
 
     /// Whether this address lies in it. An IPv4 address that came over an IPv6 socket is still that IPv4 address.
@@ -84,6 +95,23 @@ mod tests {
         assert!(net("::/0").contains(ip("192.0.2.1")));
         for text in ["10.1.0.0/16", "10.0.0.5/32", "2001:db8::/32", "::/0", "0.0.0.0/0"] {
             assert_eq!(net(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn everybody_is_told_from_a_network() {
+        for (text, everybody) in [
+            ("0.0.0.0/0", true),
+            ("::/0", true),
+            ("::ffff:0:0/96", true),
+            ("2000::/3", true),
+            ("::/80", true),
+            ("128.0.0.0/1", true),
+            ("10.0.0.0/8", false),
+            ("fd00::/8", false),
+            ("10.0.0.5", false),
+        ] {
+            assert_eq!(Network::parse(text).unwrap().is_everybody(), everybody, "{text}");
         }
     }
 

@@ -128,7 +128,15 @@ fn networks(section: &mut Section<'_>, doc: &mut Document<'_>) -> Vec<Network> {
     let expected =
         "an IP address or a network whose further bits are zero, such as \"10.0.0.5\" or \"10.1.0.0/16\"";
     let Some(entry) = section.take("accept_proxy_from", doc) else { return Vec::new() };
-    entry.texts(doc, expected, MOST_NETWORKS, Network::parse).unwrap_or_default()
+    let networks = entry.texts(doc, expected, MOST_NETWORKS, Network::parse).unwrap_or_default();
+    if let Some(everybody) = networks.iter().find(|network| network.is_everybody()) {
+        let expected = format!(
+            "the balancers in front and nobody else: from {everybody} anybody could say that he is at another's address, \
+             and each limit of one address would be none"
+        );
+        entry.wrong(doc, expected);
+    }
+    networks
 }
 
 fn send_proxy(section: &mut Section<'_>, doc: &mut Document<'_>) -> Option<ProxyVersion> {

@@ -246,6 +246,9 @@ fn a_key_that_does_not_go_with_its_mode_is_told() {
     assert!(told("mode = \"pass\"\ncheck = \"tcp\"").contains("stands in the roster"));
     assert!(told("send_proxy = \"v1\"").contains("this address ends all of them"));
     assert!(told("accept_proxy_from = [\"10.0.0.1/8\"]").contains("further bits are zero"));
+    assert!(
+        told("accept_proxy_from = [\"10.0.0.5\", \"0.0.0.0/0\"]").contains("and nobody else: from 0.0.0.0/0")
+    );
     assert!(told("accept_proxy_from = \"10.0.0.1\"").contains("a list"));
     assert!(told("pass_old_tls = 1").contains("true or false"));
     assert!(told("pass_sni = [\"*.example.com\"]").contains("a host name"));
