@@ -128,7 +128,8 @@ async fn connection(
     let _open = Counted::one(door.observe.metrics(), |metrics| &metrics.connections_open);
     let snapshot = door.snapshot.load_full();
     let began = Instant::now();
-    let Some((front, source)) = front(&door, &snapshot.settings.bounds, &entrance.listen, stream, peer).await
+    let Some((front, mut source)) =
+        front(&door, &snapshot.settings.bounds, &entrance.listen, stream, peer).await
     else {
         return;
     };
@@ -140,12 +141,15 @@ async fn connection(
             return front.refuse(why).await;
         }
         Way::Pass(why) => {
+            if source.passed() {
+                return door.observe.metrics().hello_refused.count("source_full");
+            }
             // It may last for ever; the snapshot must not.
             drop(snapshot);
             let (behind, send_proxy) = (&entrance.behind, entrance.listen.send_proxy);
             let place = passed.or_else(|| Arc::clone(&door.passed).try_acquire_owned().ok());
             pass(&door, Passage { behind, send_proxy, why, place }, front).await;
-            // Among its source's until here: one address has half of all, as whoever nobody knows.
+            // Among its source's until here, as whoever nobody knows.
             return drop(source);
         }
     }
@@ -164,10 +168,15 @@ async fn front(
     let refused = |why| door.observe.metrics().hello_refused.count(why);
     let ends = tokio::time::Instant::now() + bounds.handshake_time;
     let mut front = Front::open(stream, peer, listen, ends).await.map_err(refused).ok()?;
-    let Some(source) = door.sources.enter(front.addresses.source.ip()) else {
+    let Some(mut source) = door.sources.enter(front.addresses.source.ip()) else {
         refused("source_full");
         return None;
     };
+    // It has a place among those that are passed before it says anything.
+    if matches!(listen.mode, Mode::Pass(_)) && source.passed() {
+        refused("source_full");
+        return None;
+    }
     front.first_record(ends).await.map_err(refused).ok()?;
     Some((front, source))
 }

@@ -2,9 +2,10 @@
 //!
 //! A new agent has no certificate, so anybody may open connections, begin handshakes and stop there. One address may
 //! not take all of the places: of connections without a certificate it has its bound, of the handshakes under way a
-//! quarter, of all connections half while nobody knows yet who they are, which the door never does of those that it
-//! passes: a site of thousands behind one address has room there, and not all of it. A site behind one translated address waits
-//! for its own handshakes, milliseconds each; an attacker who stalls waits for nobody but himself.
+//! quarter, of all connections half while nobody knows yet who they are, and of those that are passed, of whom the door
+//! never knows it, half: a site of thousands behind one address has room there, and not all of it. A site behind one
+//! translated address waits for its own handshakes, milliseconds each; an attacker who stalls waits for nobody but
+//! himself.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ pub(crate) struct Sources {
     most_unknown: usize,
     most_handshakes: usize,
     most_connections: usize,
+    most_passed: usize,
 }
 
 #[derive(Debug)]
@@ -28,6 +30,8 @@ struct Source {
     users: usize,
     /// Connections without a certificate.
     unknown: usize,
+    /// Connections that are passed.
+    passed: usize,
     handshakes: Arc<Semaphore>,
 }
 
@@ -39,6 +43,7 @@ pub(crate) struct Entered {
     /// The source's places for handshakes.
     pub handshakes: Arc<Semaphore>,
     unknown: bool,
+    passed: bool,
 }
 
 impl Sources {
@@ -48,6 +53,7 @@ impl Sources {
             most_unknown: bounds.unauthenticated_per_source,
             most_handshakes: (bounds.handshakes / 4).max(1),
             most_connections: (bounds.connections / 2).max(1),
+            most_passed: (bounds.passed / 2).max(1),
         }
     }
 
@@ -59,6 +65,7 @@ impl Sources {
         let source = here.entry(ip).or_insert_with(|| Source {
             users: 0,
             unknown: 0,
+            passed: 0,
             handshakes: Arc::new(Semaphore::new(self.most_handshakes)),
         });
         if source.users >= self.most_connections {
@@ -66,7 +73,7 @@ impl Sources {
         }
         source.users += 1;
         let handshakes = Arc::clone(&source.handshakes);
-        Some(Entered { sources: self.clone(), ip, handshakes, unknown: false })
+        Some(Entered { sources: self.clone(), ip, handshakes, unknown: false, passed: false })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Source>> {
@@ -85,6 +92,17 @@ impl Entered {
         }
         source.unknown > self.sources.most_unknown
     }
+
+    /// It is to be passed; answers whether its source now has more such connections than it may.
+    pub(crate) fn passed(&mut self) -> bool {
+        let mut here = self.sources.lock();
+        let Some(source) = here.get_mut(&self.ip) else { return false };
+        if !self.passed {
+            source.passed += 1;
+            self.passed = true;
+        }
+        source.passed > self.sources.most_passed
+    }
 }
 
 impl Drop for Entered {
@@ -93,6 +111,7 @@ impl Drop for Entered {
         let Some(source) = here.get_mut(&self.ip) else { return };
         source.users -= 1;
         source.unknown -= usize::from(self.unknown);
+        source.passed -= usize::from(self.passed);
         if source.users == 0 {
             here.remove(&self.ip);
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -97,6 +97,18 @@ impl Spoken {
     /// When nobody accepts.
     pub async fn to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("somebody listens");
+        stream.set_nodelay(true).expect("a socket");
+        Self { stream }
+    }
+
+    /// The same, from a source address of our choice.
+    ///
+    /// # Panics
+    /// When nobody accepts.
+    pub async fn from(source: [u8; 4], address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((source, 0).into()).expect("an address of this machine");
+        let stream = socket.connect(address).await.expect("somebody listens");
         stream.set_nodelay(true).expect("a socket");
         Self { stream }
     }

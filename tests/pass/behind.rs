@@ -165,8 +165,8 @@ async fn backends_that_cannot_be_reached_are_passed_over_and_all_of_them_is_a_co
 async fn at_the_bound_of_passed_connections_the_next_waits_and_8140_goes_on() {
     let (fleet, address, raw) = passing(|papers| papers.bound("passed", "2")).await;
     let mut open = Vec::new();
-    for _ in 0..2 {
-        let mut client = Spoken::to(address).await;
+    for last in 2..4 {
+        let mut client = Spoken::from([127, 0, 0, last], address).await;
         client.say(&hello(&fleet.ca)).await;
         open.push((client, raw.next().await));
     }
@@ -180,4 +180,20 @@ async fn at_the_bound_of_passed_connections_the_next_waits_and_8140_goes_on() {
     open.pop();
     raw.next().await.hear(5).await;
     assert_eq!(fleet.door.metrics().await.sum("stagedoor_passed_total", &[("outcome", "full")]), 0.0);
+}
+
+#[tokio::test]
+async fn one_address_leaves_half_of_the_passed_connections_to_others_whether_it_speaks_or_is_silent() {
+    let (fleet, address, raw) = passing(|papers| papers.bound("passed", "4")).await;
+    let mut greedy = Vec::new();
+    for _ in 0..4 {
+        greedy.push(Spoken::from([127, 0, 0, 2], address).await);
+    }
+    greedy[0].say(&hello(&fleet.ca)).await;
+    counted(&fleet, "stagedoor_hello_refused_total", &[("reason", "source_full")], 2.0).await;
+    let mut other = Spoken::from([127, 0, 0, 3], address).await;
+    other.say(&hello(&fleet.ca)).await;
+    let (mut first, mut second) = (raw.next().await, raw.next().await);
+    first.hear(5).await;
+    second.hear(5).await;
 }

@@ -54,7 +54,8 @@ table! {
     /// Connections without a verified certificate from one source address. A whole site may share one address.
     unauthenticated_per_source: usize, Count, 256, 1, 1_000_000;
     /// Passed connections open at once, of all. They last as long as both ends like, those of port 8142 for ever: the
-    /// rest is for agents whose TLS the door ends. At the bound, an address that passes stops accepting.
+    /// rest is for agents whose TLS the door ends. At the bound, an address that passes stops accepting. One address of
+    /// agents has half of them.
     passed: usize, Count, 8_192, 1, 1_000_000;
     /// How long nothing may move on a passed connection, in either direction. On port 8142 agents ping every two
     /// minutes, and brokers end what is silent for 6 to 15.
