@@ -253,3 +253,21 @@ fn a_firewall_that_nobody_can_test_and_a_program_that_cannot_be_run_are_told() {
     desk.papers.extra.1 = "[outside]\ncommand = [\"/etc/passwd\"]\n".to_owned();
     desk.refuses("outside.command", &["/etc/passwd", "may run"]);
 }
+
+#[test]
+fn a_sealed_master_behind_an_address_that_passes_is_refused_by_whichever_name() {
+    for (at, backend) in [("127.0.0.1:9", "127.0.0.1:9"), ("127.0.0.1:8140", "M1.example.com:8140")] {
+        let mut desk = Desk::new();
+        let firewall = Kind::Sealed { isolation: Isolation::Firewall };
+        desk.papers.admit_as(firewall, "m1.example.com", at.parse().unwrap());
+        desk.papers.write("roster.toml", &desk.papers.roster.as_ref().unwrap().render());
+        desk.papers.passing("backends = [\"m1.example.com:8142\"]");
+        let told = desk.check(&[]);
+        assert_eq!(told.code, 0, "another port of the same host: {}", told.err);
+        desk.papers.passing(&format!("backends = [\"other:1\", \"{backend}\"]"));
+        desk.refuses(
+            "listen[2].backends",
+            &["m1.example.com is sealed", &backend.to_lowercase(), "any node"],
+        );
+    }
+}

@@ -197,3 +197,28 @@ async fn one_address_leaves_half_of_the_passed_connections_to_others_whether_it_
     first.hear(5).await;
     second.hear(5).await;
 }
+
+#[tokio::test]
+async fn a_backend_cannot_be_admitted_as_a_sealed_master_nor_a_door_start_that_passes_to_one() {
+    let (mut fleet, _, raw) = passing(|_| {}).await;
+    let admit = |kind: &str| {
+        let (certname, address) = ("m9.example.com", raw.address());
+        format!("{{\"certname\": \"{certname}\", \"address\": \"{address}\", {kind}}}")
+    };
+    let firewall = admit("\"isolation\": \"firewall\"");
+    let refused = fleet.door.admin("POST", "/v1/roster/admit", &firewall).await;
+    assert!(refused.status == 409 && refused.body.contains("any node"), "{}", refused.body);
+    let open = fleet.door.admin("POST", "/v1/roster/admit", &admit("\"kind\": \"open\"")).await;
+    assert_eq!(open.status, 200, "{}", open.body);
+
+    let papers = std::sync::Arc::clone(fleet.door.papers());
+    let roster = std::fs::read_to_string(papers.file("roster.toml")).unwrap();
+    let sealed =
+        roster.replace("kind = \"open\"\ncheck = \"status\"", "kind = \"sealed\"\nisolation = \"firewall\"");
+    assert_ne!(roster, sealed);
+    fleet.door.signal(rustix::process::Signal::TERM);
+    fleet.door.ended().await;
+    papers.write("roster.toml", &sealed);
+    let (code, said) = harness::door::Door::spawn(papers, None).ended().await;
+    assert!(!code.success() && said.contains("m9.example.com is sealed"), "{said}");
+}

@@ -18,7 +18,7 @@ pub use parse::{ACCESS_LOG, ADMIN_HTTP, ADMIN_UNIX, PUPPET_PORT, ROSTER};
 
 pub use crate::bound::{Bound, Contradiction, commented};
 use crate::certname::Certname;
-use crate::master::Check;
+use crate::master::{Check, Master};
 use crate::network::Network;
 
 /// The checked settings of one door.
@@ -117,6 +117,25 @@ pub enum ProxyVersion {
     V1,
     /// In binary.
     V2,
+}
+
+impl Settings {
+    /// Where connections are passed to this master as to a backend: the place of that `[[listen]]`, and the backend as
+    /// it is listed, by the master's address or by its name on the same port.
+    #[must_use]
+    pub fn backend_at(&self, master: &Master) -> Option<(usize, &str)> {
+        let port = master.address.rsplit_once(':').map_or("", |(_, port)| port);
+        let named = format!("{}:{port}", master.certname);
+        let is_there = |backend: &&String| {
+            backend.eq_ignore_ascii_case(&master.address) || backend.eq_ignore_ascii_case(&named)
+        };
+        self.listen.iter().enumerate().find_map(|(place, listen)| match &listen.mode {
+            Mode::Pass(Behind::Backends { addresses, .. }) => {
+                addresses.iter().find(is_there).map(|backend| (place, backend.as_str()))
+            }
+            Mode::Pass(Behind::OpenMasters) | Mode::EndTls(_) => None,
+        })
+    }
 }
 
 impl Listen {

@@ -55,6 +55,7 @@ pub use listen::NotOpened;
 
 use crate::observe::Observe;
 pub use crate::pool::relay::{NoStatus, Status};
+use crate::run::load::SealedAndPassed;
 
 /// A change of the roster is a certname and a few words.
 const BODY: usize = 64 * 1024;
@@ -122,6 +123,9 @@ pub enum NotChanged {
         /// Who was named.
         certname: Certname,
     },
+    /// Whoever connects would be passed to a sealed master.
+    #[error(transparent)]
+    Passed(#[from] SealedAndPassed),
     /// The file could not be replaced.
     #[error("the roster could not be written to its file, and nothing was changed")]
     Unwritten(#[from] NotReplaced),

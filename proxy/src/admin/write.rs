@@ -124,6 +124,10 @@ async fn changed<T>(
                         anew; or admit the master with --isolation firewall or --open, if that is how it is protected";
             refusal(StatusCode::CONFLICT, error.to_string(), hint)
         }
+        Ok(Err(error @ NotChanged::Passed(_))) => {
+            let hint = "the backends stand in the settings, which a door reads at its start";
+            refusal(StatusCode::CONFLICT, error.to_string(), hint)
+        }
         Ok(Err(error @ NotChanged::Unwritten(_))) => {
             let hint = error.source().map(chain).unwrap_or_default();
             refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), hint)

@@ -242,6 +242,9 @@ impl Found {
                 if let Some(certname) = load::sealed_without_certificate(&roster, settings) {
                     self.error("masters", &NotLoaded::NoDoorCertificate { certname: certname.clone() });
                 }
+                if let Err(both) = load::sealed_apart(&roster, settings) {
+                    self.error(&format!("listen[{}].backends", both.listen), &both);
+                }
                 self.facts.push(format!("roster: generation {}, {count} masters", roster.generation));
                 if count == 0 {
                     self.warn("roster.file", "the roster is empty, so agents are told to come back later");

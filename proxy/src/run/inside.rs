@@ -67,6 +67,7 @@ impl Inside for FromInside {
         if let Some(certname) = load::sealed_without_certificate(&next, &snapshot.settings) {
             return Err(NotChanged::NoDoorCertificate { certname: certname.clone() });
         }
+        load::sealed_apart(&next, &snapshot.settings)?;
         let file = &snapshot.settings.roster;
         match read::replace(file, next.render().as_bytes(), 0o644) {
             // What is in the file and what is in force must not differ, whatever a power failure would do.

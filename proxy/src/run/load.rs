@@ -51,6 +51,9 @@ pub enum NotLoaded {
         /// The first of them.
         certname: Certname,
     },
+    /// A sealed master that anybody is passed to.
+    #[error(transparent)]
+    SealedAndPassed(#[from] SealedAndPassed),
     /// The door CA's files.
     #[error(transparent)]
     DoorCa(#[from] BadDoorCa),
@@ -60,6 +63,21 @@ pub enum NotLoaded {
     /// The roster, every mistake in it.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Roster(Vec<Mistake>),
+}
+
+/// What seals a master keeps others out and lets the door in, and so whoever the door passes on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{certname} is sealed, and listen[{listen}].backends passes whoever connects to it at {backend}, where he could be \
+     any node: take it out of the backends, or retire it and admit it with --open once it believes no headers"
+)]
+pub struct SealedAndPassed {
+    /// The first of them.
+    pub certname: Certname,
+    /// The place of the `[[listen]]`.
+    pub listen: usize,
+    /// As listed there.
+    pub backend: String,
 }
 
 /// What was read from files, before it becomes TLS.
@@ -198,6 +216,17 @@ fn pair(files: &KeyPair) -> Result<Pair, NotLoaded> {
         tracing::warn!("{exposed}");
     }
     Ok(Pair::from_pem(files, &read::bytes(&files.certificate)?, &read::bytes(&files.key)?)?)
+}
+
+/// Whether no sealed master stands behind an address that passes.
+///
+/// # Errors
+/// Names the first that does.
+pub(crate) fn sealed_apart(roster: &Roster, settings: &Settings) -> Result<(), SealedAndPassed> {
+    let mut sealed = roster.masters.iter().filter(|master| master.kind.is_sealed());
+    let passed = sealed.find_map(|master| Some((master, settings.backend_at(master)?)));
+    let Some((master, (listen, backend))) = passed else { return Ok(()) };
+    Err(SealedAndPassed { certname: master.certname.clone(), listen, backend: backend.to_owned() })
 }
 
 /// The first master that is sealed by the door CA while the settings name no certificate of it.

@@ -130,6 +130,7 @@ pub fn start(settings: Settings) -> Result<Running, NotStarted> {
     if let Some(certname) = load::sealed_without_certificate(&roster, &settings) {
         return Err(NotLoaded::NoDoorCertificate { certname: certname.clone() }.into());
     }
+    load::sealed_apart(&roster, &settings).map_err(NotLoaded::from)?;
     let snapshot = parts.snapshot(Arc::clone(&settings), Arc::clone(&roster), 0)?;
     let files = Files::open(&settings, parts.clone()).map_err(NotLoaded::from)?;
     let listeners =
