@@ -271,3 +271,11 @@ fn a_sealed_master_behind_an_address_that_passes_is_refused_by_whichever_name() 
         );
     }
 }
+
+#[test]
+fn a_certificate_that_cannot_stand_for_an_agents_is_told_since_masters_are_tested_with_it() {
+    let desk = Desk::new();
+    let no_client = Leaf { no_client: true, ..Leaf::server("door1.example.com") };
+    desk.ca.issue(&no_client).write(desk.papers.folder(), "door");
+    desk.refuses("certificate", &["for clients as well", "untested they get no request"]);
+}

@@ -189,6 +189,24 @@ async fn a_master_that_restarts_open_is_sent_nothing_however_fit_it_is() {
 }
 
 #[tokio::test]
+async fn what_is_refused_of_a_door_for_its_own_certificates_fault_says_nothing_of_agents() {
+    let site = site(1);
+    let no_client = Leaf { no_client: true, ..Leaf::server("door1.example.com").alt_name("puppet") };
+    site.ca.issue(&no_client).write(site.papers.folder(), "door");
+    let wide = tls::for_agents_too(site.masters[0].identity(), &site.ca, &site.door_ca);
+    site.masters[0].listening().speak(Speaks::Tls(wide));
+    let fleet = site.open_unready().await;
+    eventually("the test says what is wrong", async || {
+        let master = fleet.door.master(M1).await;
+        let words = master["seal_why"].as_str().unwrap_or_default();
+        if words.contains("is none for clients") { Ok(()) } else { Err(master.to_string()) }
+    })
+    .await;
+    assert_eq!(nothing_reaches(&fleet, fleet.master(0)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(fleet.master(0).record().of_agents().len(), 0);
+}
+
+#[tokio::test]
 async fn a_port_that_hangs_is_neither_sealed_nor_unsealed_and_is_sent_nothing() {
     let site = site(1);
     site.masters[0].listening().speak(Speaks::Nothing);

@@ -21,7 +21,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ServerConfig, SignatureAlgorithm};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use stagedoor_config::certname::Certname;
-use stagedoor_config::trust::{AgentVerifier, Judged, MasterVerifier, Refused, Trust};
+use stagedoor_config::trust::{AgentVerifier, Judged, MasterVerifier, Refused, Side, Trust};
 
 mod pair;
 mod papers;
@@ -45,7 +45,7 @@ pub struct Agents {
     /// For the acceptor.
     pub config: Arc<ServerConfig>,
     verifier: Arc<AgentVerifier>,
-    first: Option<Arc<CertifiedKey>>,
+    shown: Box<[Arc<CertifiedKey>]>,
 }
 
 /// A configuration that cannot be made.
@@ -77,7 +77,7 @@ impl Agents {
     /// Says which files do not go together.
     pub fn new(pairs: &[Pair], trust: Arc<Trust>) -> Result<Self, NoTls> {
         let shown = Shown::new(pairs)?;
-        let first = shown.0.first().cloned();
+        let all = shown.0.clone().into();
         let verifier = Arc::new(AgentVerifier::new(trust));
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13, &TLS12])
@@ -87,7 +87,7 @@ impl Agents {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), verifier, first })
+        Ok(Self { config: Arc::new(config), verifier, shown: all })
     }
 
     /// The verdict on the chain an agent showed (`peer_certificates`), leaf first: a lookup after a handshake.
@@ -99,10 +99,21 @@ impl Agents {
         self.verifier.judged(leaf, intermediates, now)
     }
 
-    /// The certificate that most agents are shown: one of the Puppet CA's, like each of theirs.
-    #[must_use]
-    pub const fn certificate(&self) -> Option<&Arc<CertifiedKey>> {
-        self.first.as_ref()
+    /// Of the certificates that agents are shown, one that could be an agent's: good for clients, and in force. None
+    /// where nothing is shown.
+    ///
+    /// # Errors
+    /// Why the first of them could not.
+    pub fn like_an_agents(&self, now: UnixTime) -> Result<Option<&Arc<CertifiedKey>>, Refused> {
+        let mut refused = None;
+        for pair in &self.shown {
+            let (leaf, intermediates) = pair.cert.split_first().ok_or(Refused::Malformed)?;
+            match self.trust().judge(leaf, intermediates, now, Side::Agent) {
+                Ok(_) => return Ok(Some(pair)),
+                Err(why) => refused = refused.or(Some(why)),
+            }
+        }
+        refused.map_or(Ok(None), Err)
     }
 
     /// The bundle and lists that agents are judged by.

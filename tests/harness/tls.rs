@@ -83,6 +83,15 @@ pub fn wanting(identity: &Identity, puppet_ca: &PuppetCa, door_ca: &DoorCa) -> A
     server(identity, want.allow_unauthenticated().build().expect("CAs"))
 }
 
+/// A master whose seal was widened: it demands a certificate, and takes every agent's as well as the doors'.
+#[must_use]
+pub fn for_agents_too(identity: &Identity, puppet_ca: &PuppetCa, door_ca: &DoorCa) -> Arc<ServerConfig> {
+    let mut certificates = puppet_ca.certificates();
+    certificates.extend(self::certificates(door_ca));
+    let demand = WebPkiClientVerifier::builder_with_provider(store(certificates), provider());
+    server(identity, demand.build().expect("CAs"))
+}
+
 /// A master whose seal was broken in part: it demands a certificate, and takes every agent's.
 #[must_use]
 pub fn for_agents(identity: &Identity, puppet_ca: &PuppetCa) -> Arc<ServerConfig> {

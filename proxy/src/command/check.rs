@@ -15,7 +15,7 @@ use stagedoor_config::mistake::{Mistake, report};
 use stagedoor_config::proxy::{KeyPair, Settings};
 use stagedoor_config::read::{self, NotRead};
 use stagedoor_config::roster::Roster;
-use stagedoor_config::trust::{Side, Source, Trust};
+use stagedoor_config::trust::{Refused, Side, Source, Trust};
 
 use super::settings::{self, Bad, chain};
 use super::{Failure, SETTINGS, say, signed, warn};
@@ -171,10 +171,16 @@ impl Found {
             pairs.push(pair);
         }
         // A pair that is missing was told above; whether the others go together is known without it.
-        if let (false, Some(trust)) = (pairs.is_empty(), trust)
-            && let Err(error) = Agents::new(&pairs, Arc::new(trust.clone()))
-        {
-            self.error("certificate", &error);
+        let (false, Some(trust)) = (pairs.is_empty(), trust) else { return };
+        match Agents::new(&pairs, Arc::new(trust.clone())).map(|agents| agents.like_an_agents(now).err()) {
+            Err(error) => self.error("certificate", &error),
+            Ok(Some(Refused::NotForClients)) => {
+                let why = "expected a certificate for clients as well as for servers, as the Puppet CA makes them: \
+                           whether sealed masters let agents in is tested with it, and untested they get no request";
+                self.errors.push(Finding::new("certificate", why.to_owned()));
+            }
+            // Whatever else is wrong with it was told above.
+            Ok(_) => {}
         }
     }
 

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{ServerName, UnixTime};
 use stagedoor_config::certname::Certname;
-use stagedoor_config::trust::Trust;
+use stagedoor_config::trust::{Refused, Trust};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -44,8 +44,9 @@ struct Knock {
     name: ServerName<'static>,
     certname: Certname,
     trust: Arc<Trust>,
-    /// A certificate of the Puppet CA. None where no address ends TLS: no agent's request comes in there.
-    agents: Option<Arc<CertifiedKey>>,
+    /// A certificate of the Puppet CA. None where no address ends TLS: no agent's request comes in there. One that a
+    /// master of the Puppet CA's would refuse for its own faults says nothing of agents'.
+    agents: Result<Option<Arc<CertifiedKey>>, Refused>,
     request: String,
     /// For a connection, and again for what follows.
     patience: Duration,
@@ -63,7 +64,7 @@ pub(super) async fn at(
     let knock = Arc::new(Knock {
         name: member.peer.name().clone(),
         trust: Arc::clone(&snapshot.trust),
-        agents: snapshot.agents.certificate().cloned(),
+        agents: snapshot.agents.like_an_agents(UnixTime::now()).map(Option::<&Arc<_>>::cloned),
         request: request(&certname),
         certname,
         patience,
@@ -120,8 +121,16 @@ impl End {
 impl Knock {
     async fn at(&self, address: SocketAddr) -> Try {
         let as_agent = async {
-            let shown = self.agents.clone()?;
-            Some(self.with_tls(address, Some(shown), "with a certificate of the Puppet CA").await)
+            const HOW: &str = "with a certificate of the Puppet CA";
+            match self.agents.clone() {
+                Ok(shown) => Some(self.with_tls(address, Some(shown?), HOW).await),
+                Err(why) => {
+                    let why = chain(&why);
+                    Some(Try::Unclear(format!(
+                        "{HOW}: the door's own, under [[certificate]], is none for clients: {why}"
+                    )))
+                }
+            }
         };
         let (bare, as_agent, clear) = tokio::join!(
             self.with_tls(address, None, "without a certificate"),
