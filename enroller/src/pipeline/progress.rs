@@ -1,6 +1,7 @@
 //! What is done, moved by recorded entries: the same ones now and when a journal is read again.
 #![deny(clippy::disallowed_methods)]
 
+use super::outcome::plain;
 use super::{Facts, Plan, Step, Stop};
 
 /// Something that was recorded.
@@ -202,6 +203,12 @@ impl Phase {
 }
 
 impl Entry {
+    /// That it is given up, for a reason; one that is too long is cut.
+    #[must_use]
+    pub fn abandoned(reason: &str) -> Self {
+        Self::Abandoned { reason: plain(reason) }
+    }
+
     /// Which step it concerns; none where it concerns the whole.
     #[must_use]
     pub const fn step(&self) -> Option<&Step> {
