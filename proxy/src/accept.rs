@@ -153,8 +153,8 @@ async fn connection(
             return drop(source);
         }
     }
-    let (stream, first) = front.into_parts();
-    agent(&door, links, snapshot, (stream, first), peer, source, began).await;
+    // A handshake's state is large; inside this future every passed connection would carry room for it.
+    Box::pin(agent(&door, links, snapshot, front.into_parts(), peer, source, began)).await;
 }
 
 /// What comes before TLS, and a place among its source's.

@@ -21,6 +21,7 @@ use crate::certificates::Certificates;
 use crate::identity::Identity;
 use crate::link::Peer;
 use crate::observe::Observe;
+use crate::pass::PIPES;
 use crate::places::Places;
 use crate::pool::Pool;
 use crate::pool::state::Nobody;
@@ -70,6 +71,8 @@ pub(crate) struct Door {
     pub connections: Arc<Semaphore>,
     /// Passed connections that may still be opened, each of which is one of `connections` as well.
     pub passed: Arc<Semaphore>,
+    /// Pipes that may still be held for passed connections; each is one of `connections` as well.
+    pub pipes: Arc<Semaphore>,
     /// Handshakes that may still begin.
     pub handshakes: Semaphore,
     /// What those without a certificate may have at work at once.
@@ -99,6 +102,7 @@ impl Door {
             held: Held::new(bounds.bodies, Arc::clone(observe.metrics())),
             connections: Arc::new(Semaphore::new(bounds.connections)),
             passed: Arc::new(Semaphore::new(bounds.passed)),
+            pipes: Arc::new(Semaphore::new(PIPES)),
             handshakes: Semaphore::new(bounds.handshakes),
             places: Places::new(bounds.mom_ca, bounds.mom_packages),
             observe,

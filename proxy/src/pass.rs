@@ -6,6 +6,7 @@
 //! there.
 
 mod copy;
+mod splice;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -29,6 +30,8 @@ use crate::pool::{InHand, Pool};
 use crate::proxy_protocol;
 use crate::way::Why;
 use copy::{Ended, Moved, both_ways};
+pub(crate) use splice::PIPES;
+use splice::Pipes;
 
 /// Where connections go that are passed from one address.
 pub(crate) struct Passage<'a> {
@@ -66,7 +69,13 @@ pub(crate) async fn pass(door: &Arc<Door>, passage: Passage<'_>, front: Front) {
             let Line { moved, metrics, .. } = &line;
             let of_all = &metrics.passed_bytes;
             let of_master = &in_hand.member.metrics.passed_bytes;
-            both_ways(client, master, bounds.pass_idle, moved, |up, down| {
+            let pipes = Pipes {
+                pipes: &door.pipes,
+                connections: &door.connections,
+                // Where half of all are open, places are for those who come.
+                spare: bounds.connections / 2,
+            };
+            both_ways(client, master, bounds.pass_idle, &pipes, moved, |up, down| {
                 of_all.add(up, down);
                 of_master.add(up, down);
             })

@@ -3,7 +3,7 @@
 //! An idle connection holds no buffer: a thread has one for all of its connections, from which what was read is
 //! written on before anybody else's turn. Only what the far side does not take at once is kept, at most [`BUFFER`]
 //! bytes each way, and nothing more is read until it is gone. The end of one side's bytes is passed on as such, and the
-//! other direction goes on.
+//! other direction goes on. What has moved much in one direction is spliced there ([`super::splice`]).
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -14,6 +14,10 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+use super::splice::{After, Pipes};
 
 /// The most bytes read at once, and kept for a side that does not take them: one TLS record.
 const BUFFER: usize = 16 * 1024;
@@ -23,6 +27,27 @@ const LOOKS: u32 = 4;
 
 thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
+}
+
+/// Bytes in one direction from which on it is worth a pipe.
+const MUCH: u64 = 256 * 1024;
+
+/// One half of a connection; a socket, unless a test has something else.
+pub(super) trait Half {
+    /// The socket.
+    fn socket(&self) -> Option<&TcpStream>;
+}
+
+impl Half for ReadHalf<'_> {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self.as_ref())
+    }
+}
+
+impl Half for WriteHalf<'_> {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self.as_ref())
+    }
 }
 
 /// How the passing of bytes ended.
@@ -48,8 +73,10 @@ pub(super) struct Moved {
 }
 
 /// Which side broke off.
-enum Broken {
+pub(super) enum Broken {
+    /// That which sends.
     From,
+    /// That which takes.
     To,
 }
 
@@ -61,23 +88,24 @@ enum Turn {
     End,
 }
 
-/// Passes bytes until it is over. `count` is told of bytes as they go, up and down.
+/// Passes bytes until it is over. `pipes` are for what is spliced; `count` is told of bytes as they go, up and down.
 pub(super) async fn both_ways<C, M>(
-    client: (impl AsyncRead + Unpin, C),
-    master: (impl AsyncRead + Unpin, M),
+    client: (impl AsyncRead + Half + Unpin, C),
+    master: (impl AsyncRead + Half + Unpin, M),
     idle: Duration,
+    pipes: &Pipes<'_>,
     moved: &Moved,
     count: impl Fn(u64, u64) + Sync,
 ) -> Ended
 where
-    C: AsyncWrite + Unpin,
-    M: AsyncWrite + Unpin,
+    C: AsyncWrite + Half + Unpin,
+    M: AsyncWrite + Half + Unpin,
 {
-    let up = one_way(client.0, master.1, |bytes| {
+    let up = one_way(client.0, master.1, pipes, |bytes| {
         moved.up.fetch_add(bytes, Relaxed);
         count(bytes, 0);
     });
-    let down = one_way(master.0, client.1, |bytes| {
+    let down = one_way(master.0, client.1, pipes, |bytes| {
         moved.down.fetch_add(bytes, Relaxed);
         count(0, bytes);
     });
@@ -118,26 +146,40 @@ async fn idle_for(idle: Duration, moved: &Moved) {
 }
 
 async fn one_way(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
+    mut from: impl AsyncRead + Half + Unpin,
+    mut to: impl AsyncWrite + Half + Unpin,
+    pipes: &Pipes<'_>,
     moved: impl Fn(u64),
 ) -> Result<(), Broken> {
+    let lately = AtomicU64::new(0);
+    let moved = |bytes| {
+        lately.fetch_add(bytes, Relaxed);
+        moved(bytes);
+    };
     loop {
+        if lately.load(Relaxed) >= MUCH {
+            lately.store(0, Relaxed);
+            if let (Some(from), Some(to), Some(pipe)) = (from.socket(), to.socket(), pipes.take()) {
+                match pipe.splice(from, to, &moved).await? {
+                    After::End => break,
+                    After::Quiet => {}
+                }
+            }
+        }
         match turn(&mut from, &mut to, &moved).await? {
             Turn::Moved => {}
             Turn::Left(rest) => {
                 to.write_all(&rest).await.map_err(|_| Broken::To)?;
                 moved(rest.len() as u64);
             }
-            Turn::End => {
-                return match to.shutdown().await {
-                    Ok(()) => Ok(()),
-                    // It is gone already: whether that is an end or a break is told by its own bytes.
-                    Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-                    Err(_) => Err(Broken::To),
-                };
-            }
+            Turn::End => break,
         }
+    }
+    match to.shutdown().await {
+        Ok(()) => Ok(()),
+        // It is gone already: whether that is an end or a break is told by its own bytes.
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+        Err(_) => Err(Broken::To),
     }
 }
 
@@ -174,9 +216,30 @@ async fn turn(
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use tokio::io::{AsyncReadExt, DuplexStream, duplex, split};
+    use std::sync::Arc;
+
+    use tokio::io::{self, AsyncReadExt, DuplexStream, duplex, split};
+    use tokio::net::TcpListener;
+    use tokio::sync::Semaphore;
 
     use super::*;
+
+    impl Half for io::ReadHalf<DuplexStream> {
+        fn socket(&self) -> Option<&TcpStream> {
+            None
+        }
+    }
+
+    impl Half for io::WriteHalf<DuplexStream> {
+        fn socket(&self) -> Option<&TcpStream> {
+            None
+        }
+    }
+
+    /// So many pipes, and places for as many connections.
+    fn semaphores(pipes: usize, connections: usize) -> (Arc<Semaphore>, Arc<Semaphore>) {
+        (Arc::new(Semaphore::new(pipes)), Arc::new(Semaphore::new(connections)))
+    }
 
     const QUARTER: Duration = Duration::from_secs(15 * 60);
 
@@ -185,7 +248,9 @@ mod tests {
         let ((client, ours), (theirs, master)) = (duplex(room), duplex(room));
         let task = tokio::spawn(async move {
             let moved = Moved::default();
-            let ended = both_ways(split(ours), split(theirs), QUARTER, &moved, |_, _| {}).await;
+            let (pipes, connections) = semaphores(0, 0);
+            let pipes = Pipes { pipes: &pipes, connections: &connections, spare: 0 };
+            let ended = both_ways(split(ours), split(theirs), QUARTER, &pipes, &moved, |_, _| {}).await;
             (ended, moved.up.into_inner(), moved.down.into_inner())
         });
         (client, master, task)
@@ -244,6 +309,53 @@ mod tests {
         assert!(sent.is_err(), "nobody reads, so nothing more is taken");
         assert_eq!(task.await.expect("no panic").0, Ended::Idle);
         drop(master);
+    }
+
+    async fn sockets() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let near = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        (near, listener.accept().await.expect("it was connected to").0)
+    }
+
+    #[tokio::test]
+    async fn much_is_spliced_as_it_is_and_pipes_are_given_back() {
+        for (pipes, connections) in [(2, 4), (1, 4), (2, 1), (0, 4)] {
+            let ((mut client, mut ours), (mut theirs, mut master)) = (sockets().await, sockets().await);
+            let all: Arc<Vec<u8>> =
+                Arc::new((0..5_000_000_u32).map(|n| (n.wrapping_mul(97) >> 5) as u8).collect());
+            let (pipes, connections) = semaphores(pipes, connections);
+            let before = (pipes.available_permits(), connections.available_permits());
+            let sent = Arc::clone(&all);
+            let sending = tokio::spawn(async move {
+                for piece in sent.chunks(1_000_000) {
+                    client.write_all(piece).await.expect("open");
+                }
+                client.shutdown().await.expect("open");
+                client
+            });
+            let hearing = tokio::spawn(async move {
+                let mut heard = Vec::new();
+                master.read_to_end(&mut heard).await.expect("open");
+                master.write_all(&heard).await.expect("the other way is open");
+                heard
+            });
+            let back = tokio::spawn(async move {
+                let mut client = sending.await.expect("no panic");
+                let mut heard = Vec::new();
+                client.read_to_end(&mut heard).await.expect("open");
+                heard
+            });
+            let moved = Moved::default();
+            let ended = {
+                let pipes = Pipes { pipes: &pipes, connections: &connections, spare: 0 };
+                both_ways(ours.split(), theirs.split(), QUARTER, &pipes, &moved, |_, _| {}).await
+            };
+            assert_eq!(ended, Ended::Done);
+            drop((ours, theirs));
+            assert!(hearing.await.expect("no panic") == *all && back.await.expect("no panic") == *all);
+            assert_eq!((moved.up.into_inner(), moved.down.into_inner()), (5_000_000, 5_000_000));
+            assert_eq!((pipes.available_permits(), connections.available_permits()), before);
+        }
     }
 
     proptest! {

@@ -181,7 +181,10 @@ impl State {
     /// What each kind of master can carry.
     #[must_use]
     pub fn sides(&self, now: Instant) -> Sides {
-        Sides::of(self.masters.iter().map(|live| (&live.master, live.may_get_something() && live.fit(now))))
+        // One that answers strangers stays out until somebody seals it, so its share is for the others; one that is only
+        // to be tested again keeps it, as one does that health takes out.
+        let able = self.masters.iter().filter(|live| !matches!(live.seal, Some(Seal::Unsealed { .. })));
+        Sides::of(able.map(|live| (&live.master, live.may_get_something() && live.fit(now))))
     }
 
     /// A request is no longer in a master's hands. A master that has left meanwhile is forgotten already.

@@ -166,14 +166,18 @@ fn the_last_master_of_an_agent_is_remembered() {
 }
 
 #[test]
-fn a_sealed_master_that_may_get_nothing_takes_no_work_and_keeps_its_share() {
+fn a_sealed_master_that_is_to_be_tested_again_keeps_its_share_and_one_that_is_not_sealed_has_none() {
     let now = start();
     let mut state = pool(&[master("a", Standing::Admitted)], now);
     let _flip = state.probed(0, None, 2, 3);
     let before = state.sides(now).sealed;
     assert!(before.fit);
-    let answered = Outcome::Answered("it answers".to_owned());
-    let _turn = state.seal_tested(0, 0, answered, At { now, lasts: Duration::MAX });
+    let _turn = state.seal_lost(0, "it was restarted");
     assert_eq!(state.sides(now).sealed, Side { fit: false, ..before });
+    assert_eq!(state.take(Want::LeastBusy, &[], now, 0), None, "not before it is tested");
+    let answered = Outcome::Answered("it answers".to_owned());
+    let begun = state.seal_test_begins(0).unwrap();
+    let _turn = state.seal_tested(0, begun, answered, At { now, lasts: Duration::MAX });
+    assert_eq!(state.sides(now).sealed, Side::default());
     assert_eq!(state.take(Want::LeastBusy, &[], now, 0), None, "not even as the last one");
 }
