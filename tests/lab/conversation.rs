@@ -2,7 +2,7 @@
 //! holding a connection open across a revocation or sending forty agents' requests without forty agents' processors.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use socket2::{Domain, Socket, Type};
 
 use crate::machine::{Host, PORT};
 use crate::mom::Credentials;
@@ -63,6 +64,26 @@ impl Conversation {
     pub(crate) fn open(host: &Host, client: &Arc<ClientConfig>) -> Result<Self> {
         let socket = TcpStream::connect((host.address, PORT))
             .with_context(|| format!("{} refuses connections", host.name))?;
+        Self::over(socket, host, client)
+    }
+
+    /// From an address of this machine's, to wherever the name leads now.
+    pub(crate) fn open_from(
+        source: Option<Ipv4Addr>,
+        host: &Host,
+        client: &Arc<ClientConfig>,
+    ) -> Result<Self> {
+        let mut found = (host.name, PORT).to_socket_addrs()?;
+        let there = found.next().with_context(|| format!("{} has no address", host.name))?;
+        let socket = Socket::new(Domain::for_address(there), Type::STREAM, None)?;
+        if let Some(source) = source {
+            socket.bind(&SocketAddr::from((source, 0)).into())?;
+        }
+        socket.connect(&there.into()).with_context(|| format!("{} refuses connections", host.name))?;
+        Self::over(socket.into(), host, client)
+    }
+
+    fn over(socket: TcpStream, host: &Host, client: &Arc<ClientConfig>) -> Result<Self> {
         socket.set_read_timeout(Some(SILENCE))?;
         socket.set_write_timeout(Some(SILENCE))?;
         socket.set_nodelay(true)?;

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -12,13 +13,47 @@ use serde_json::Value;
 
 use crate::door_ca::DoorCa;
 use crate::machine::{DOOR, Host, MASTERS, MOM, PORT, copy, make_folder, read, write};
-use crate::master::HEADER_LIMIT;
+use crate::master::{HEADER_LIMIT, JRUBIES};
 use crate::mom::Mom;
+use crate::outside::Outside;
 use crate::patience::{until, when};
 use crate::process::Process;
 use crate::program::{run, succeed};
 
 pub(crate) const ADMIN_PORT: u16 = 9140;
+/// Where the door passes everything on, in [`Entrance::AlsoPasses`].
+pub(crate) const PASS_PORT: u16 = 8141;
+
+/// How the door lets agents in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// It ends every connection, as most doors do for ever.
+    Ends,
+    /// It ends or passes each by its source address while both kinds of master are admitted.
+    #[expect(dead_code, reason = "for the scenario in which a site moves over")]
+    Splits,
+    /// It passes connections of old agents, and everything on a port of its own.
+    AlsoPasses,
+}
+
+impl Entrance {
+    fn settings(self) -> String {
+        let further = match self {
+            Self::Ends => String::new(),
+            Self::Splits => "split = \"by-capacity\"\n".to_owned(),
+            Self::AlsoPasses => format!(
+                "pass_old_tls = true\n\n[[listen]]\naddress = \"{}:{PASS_PORT}\"\nmode = \"pass\"\n",
+                DOOR.address
+            ),
+        };
+        format!("[[listen]]\naddress = \"{}:{PORT}\"\nmode = \"end-tls\"\n{further}", DOOR.address)
+    }
+}
+
+/// For the door to come up, or to answer.
+const LIMIT: Duration = Duration::from_secs(20);
+/// For a run that is under way to end, on a machine that is busy.
+const LONGEST_RUN: Duration = Duration::from_secs(180);
 
 #[derive(Debug)]
 pub(crate) struct Door {
@@ -32,6 +67,15 @@ impl Door {
 
     /// Starts the door and admits both masters, as an operator does.
     pub(crate) fn start(&self, mom: &Mom) -> Result<()> {
+        self.start_as(Entrance::Ends, mom)?;
+        for master in &MASTERS {
+            self.admit(master, &[])?;
+        }
+        self.until_ready()
+    }
+
+    /// Starts it with whom it has on its roster.
+    pub(crate) fn start_as(&self, entrance: Entrance, mom: &Mom) -> Result<()> {
         let program = program()?;
         let folder = self.folder();
         make_folder(&folder)?;
@@ -39,22 +83,97 @@ impl Door {
         copy(&own.certificate, &folder.join("door.pem"))?;
         copy(&own.key, &folder.join("door.key"))?;
         fs::set_permissions(folder.join("door.key"), fs::Permissions::from_mode(0o600))?;
-        write(&self.settings(), &self.settings_text(mom))?;
+        write(&self.settings(), &self.settings_text(entrance, mom))?;
         succeed(Command::new(&program).args(["check", "--config"]).arg(self.settings()))
             .context("the door refuses its settings")?;
         let mut door = Command::new(&program);
         door.args(["run", "--config"]).arg(self.settings()).current_dir(&folder);
         self.process().start(&mut door, None)?;
-        let limit = Duration::from_secs(20);
-        until("the door lives", limit, || self.answers("/live"))?;
-        for master in &MASTERS {
-            let header_limit = HEADER_LIMIT.to_string();
-            let mut admit = Command::new(&program);
-            admit.args(["roster", "admit", master.name, "--header-limit", &header_limit, "--config"]);
-            succeed(admit.arg(self.settings()))?;
-        }
-        until("the door is ready", limit, || self.answers("/ready"))?;
-        Ok(())
+        until("the door lives", LIMIT, || self.answers("/live")).map(drop)
+    }
+
+    /// Ends it and starts it as another.
+    pub(crate) fn restart_as(&self, entrance: Entrance, mom: &Mom) -> Result<()> {
+        self.end()?;
+        self.start_as(entrance, mom)
+    }
+
+    /// Whether it is up as a scenario finds it.
+    pub(crate) fn is_as(&self, entrance: Entrance, mom: &Mom) -> Result<bool> {
+        Ok(self.process().is_running() && read(&self.settings())? == self.settings_text(entrance, mom))
+    }
+
+    pub(crate) fn until_ready(&self) -> Result<()> {
+        until("the door is ready", LIMIT, || self.answers("/ready")).map(drop)
+    }
+
+    /// `stagedoor roster admit`, of a sealed master unless the further arguments say otherwise.
+    pub(crate) fn admit(&self, master: &Host, further: &[&str]) -> Result<()> {
+        let (header_limit, jrubies) = (HEADER_LIMIT.to_string(), JRUBIES.to_string());
+        let known = ["--header-limit", &header_limit, "--jrubies", &jrubies];
+        self.roster("admit", master, &[&known, further].concat())
+    }
+
+    pub(crate) fn drain(&self, master: &Host) -> Result<()> {
+        self.roster("drain", master, &[])
+    }
+
+    /// Drains a master, waits until it has nothing of the door's any more, and takes it off the roster.
+    pub(crate) fn take_off(&self, master: &Host) -> Result<()> {
+        self.drain(master)?;
+        until(&format!("{} has nothing in hand", master.name), LONGEST_RUN, || {
+            Ok(when(self.in_flight(master)? == 0))
+        })?;
+        self.roster("retire", master, &[])
+    }
+
+    /// Takes a master off the roster whatever it does.
+    pub(crate) fn cut_off(&self, master: &Host) -> Result<()> {
+        self.roster("retire", master, &["--force"])
+    }
+
+    /// Whether this master is admitted as one that is sealed by the door CA, as a scenario finds it.
+    pub(crate) fn has_sealed(&self, master: &Host) -> Result<bool> {
+        let Ok(view) = self.view_of(master) else { return Ok(false) };
+        let expected = [("kind", "sealed"), ("isolation", "door-ca"), ("standing", "admitted")];
+        Ok(expected.iter().all(|(key, word)| view.get(key).and_then(Value::as_str) == Some(*word)))
+    }
+
+    /// Waits until it sends this master requests: fit, and sealed if it is to be.
+    pub(crate) fn until_used(&self, master: &Host) -> Result<Duration> {
+        let used = || {
+            let says = |key| self.says_of(master, key);
+            let sealed =
+                says("kind")?.as_deref() == Some("open") || says("seal")?.as_deref() == Some("sealed");
+            Ok(when(says("fit")?.as_deref() == Some("fit") && sealed))
+        };
+        let (_, waited) = until(&format!("the door uses {}", master.name), Duration::from_secs(90), used)?;
+        Ok(waited)
+    }
+
+    fn roster(&self, what: &str, master: &Host, further: &[&str]) -> Result<()> {
+        let mut roster = Command::new(program()?);
+        roster.args(["roster", what, master.name]).args(further).arg("--config");
+        succeed(roster.arg(self.settings())).map(drop)
+    }
+
+    /// The value of the metric's series that has this text in its labels; of the only one for an empty text.
+    pub(crate) fn metric(&self, name: &str, labels: &str) -> Result<f64> {
+        let page = succeed(Command::new("curl").args(["--silent", "--fail", &admin("/metrics")]))?;
+        let line = page
+            .lines()
+            .find(|line| {
+                line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                    && line.contains(labels)
+            })
+            .with_context(|| format!("no metric {name} with {labels:?}"))?;
+        let value = line.rsplit(' ').next().unwrap_or_default();
+        value.parse().with_context(|| format!("{line:?} ends with no number"))
+    }
+
+    /// What the door answers to a question at its admin address, whatever its status.
+    pub(crate) fn says(&self, path: &str) -> Result<String> {
+        succeed(Command::new("curl").args(["--silent", &admin(path)]))
     }
 
     /// Ends it as an operator would, and waits until it has.
@@ -160,16 +279,13 @@ impl Door {
     }
 
     /// The CA's own files, watched where the CA writes them; everything else as an operator would set it.
-    fn settings_text(&self, mom: &Mom) -> String {
+    fn settings_text(&self, entrance: Entrance, mom: &Mom) -> String {
         let door_ca = DoorCa::at(&self.root);
         let client = door_ca.door();
         let at = self.folder();
         let at = at.display();
         format!(
-            r#"[[listen]]
-address = "{address}:{PORT}"
-mode = "end-tls"
-
+            r#"{entrance}
 [[certificate]]
 certificate = "{at}/door.pem"
 key = "{at}/door.key"
@@ -187,6 +303,9 @@ key = "{client_key}"
 ca = "{client_ca}"
 crl = "{client_crl}"
 
+[outside]
+command = ["/usr/bin/ssh", "-F", "{outside}", "outside"]
+
 [roster]
 file = "{at}/roster.toml"
 
@@ -201,6 +320,8 @@ file = "{at}/access.log"
 [bounds]
 connections = 256
 "#,
+            entrance = entrance.settings(),
+            outside = Outside::at(&self.root).directions().display(),
             address = DOOR.address,
             bundle = mom.ca_file().display(),
             crl = mom.crl_file().display(),
@@ -219,6 +340,15 @@ fn admin(path: &str) -> String {
 
 /// The door's binary: built as it is shipped, unless STAGEDOOR_BIN names one.
 pub(crate) fn program() -> Result<PathBuf> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(built) = BUILT.get() {
+        return Ok(built.clone());
+    }
+    let built = build()?;
+    Ok(BUILT.get_or_init(|| built).clone())
+}
+
+fn build() -> Result<PathBuf> {
     if let Some(given) = std::env::var_os("STAGEDOOR_BIN") {
         return Ok(PathBuf::from(given));
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::program::{run, succeed};
 
 /// Each package with a file that is only there when it is installed.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("puppetserver", "/usr/share/puppetserver/puppetserver.jar"),
     ("puppet-agent", "/usr/bin/puppet"),
     ("puppet-lint", "/usr/bin/puppet-lint"),
@@ -18,6 +18,9 @@ const PACKAGES: [(&str, &str); 9] = [
     ("postgresql-contrib", "/usr/share/postgresql/15/extension/pg_trgm.control"),
     ("openssl", "/usr/bin/openssl"),
     ("curl", "/usr/bin/curl"),
+    ("openssh-client", "/usr/bin/ssh"),
+    ("openssh-server", "/usr/sbin/sshd"),
+    ("iproute2", "/sbin/ip"),
 ];
 
 pub(crate) fn missing() -> Vec<&'static str> {
@@ -45,14 +48,18 @@ pub(crate) fn install_missing() -> Result<()> {
     if !still.is_empty() {
         bail!("still missing after installing: {}; the lab is written for Debian 12", still.join(" "));
     }
-    stop_what_packages_started()
+    stop_what_packages_started(&wanted)
 }
 
-/// On a machine with systemd the packages start their services, which then hold the lab's ports.
-fn stop_what_packages_started() -> Result<()> {
+/// On a machine with systemd the packages start their services, which then hold the lab's ports; and nobody who runs
+/// the lab has asked for a way into the machine. One that was there before stays.
+fn stop_what_packages_started(installed: &[&str]) -> Result<()> {
     if Path::new("/run/systemd/system").exists() {
         for service in ["puppet", "puppetserver", "puppetdb"] {
             run(Command::new("systemctl").args(["disable", "--now", service]))?;
+        }
+        if installed.contains(&"openssh-server") {
+            run(Command::new("systemctl").args(["disable", "--now", "ssh.service", "ssh.socket"]))?;
         }
     }
     Ok(())

@@ -6,13 +6,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::door::Door;
+use crate::door::{Door, Entrance};
 use crate::door_ca::DoorCa;
 use crate::machine::{
-    DOOR, MASTERS, MOM, PORT, forget_hosts, make_folder, name_hosts, refuse_taken_ports, write,
+    DOOR, MASTERS, MOM, PORT, forget_hosts, lead_agents_to, make_folder, name_hosts, refuse_taken_ports,
+    write,
 };
 use crate::master::Master;
 use crate::mom::Mom;
+use crate::outside::Outside;
 use crate::patience::until;
 use crate::process::Process;
 use crate::puppet_server::START;
@@ -47,6 +49,10 @@ impl Lab {
 
     pub(crate) fn puppetdb(&self) -> PuppetDb {
         PuppetDb::at(&self.root)
+    }
+
+    pub(crate) fn outside(&self) -> Outside {
+        Outside::at(&self.root)
     }
 
     pub(crate) fn door(&self) -> Door {
@@ -94,6 +100,7 @@ impl Lab {
             process.gone()?;
             println!("lab: {} has ended", process.name());
         }
+        self.outside().end()?;
         forget_hosts()?;
         if self.root.exists() {
             if !self.root.join("processes").is_dir() {
@@ -115,15 +122,29 @@ impl Lab {
         self.door().start(&self.mom())
     }
 
-    /// Starts a compile master again that a scenario which failed has left dead.
+    /// Puts back what a scenario that failed has left otherwise than it found it.
     pub(crate) fn heal(&self) -> Result<()> {
+        lead_agents_to(&DOOR)?;
+        self.outside().end()?;
+        let (door, mom) = (self.door(), self.mom());
+        if !door.is_as(Entrance::Ends, &mom)? {
+            door.restart_as(Entrance::Ends, &mom)?;
+        }
         for master in &self.masters() {
             if !master.process().is_running() {
                 master.start()?;
                 until(&format!("{} runs again", master.host.name), START, || master.is_ready())?;
             }
+            if !master.is_sealed()? {
+                master.speak_as_shipped()?;
+                master.seal_by_puppet()?;
+            }
+            if !door.has_sealed(master.host)? {
+                door.cut_off(master.host).ok();
+                door.admit(master.host, &[])?;
+            }
         }
-        Ok(())
+        door.until_ready()
     }
 
     /// Whole, and every part of it alive.

@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{FileExt, chown};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// One part of the installation, under the name its certificate carries.
 #[derive(Debug)]
@@ -27,8 +27,9 @@ pub(crate) const PUPPETDB: Host = Host { name: "puppetdb.example.com", address: 
 pub(crate) const PORT: u16 = 8140;
 
 /// Everything the lab listens on; `up` refuses to begin while somebody else does.
-const LISTENERS: [(&str, u16, &str); 8] = [
+const LISTENERS: [(&str, u16, &str); 9] = [
     (DOOR.address, PORT, "the door"),
+    (DOOR.address, crate::door::PASS_PORT, "the door's port that passes everything"),
     (DOOR.address, crate::door::ADMIN_PORT, "the door's admin address"),
     (MOM.address, PORT, "the MoM"),
     (MASTERS[0].address, PORT, "the first compile master"),
@@ -59,6 +60,24 @@ pub(crate) fn name_hosts() -> Result<()> {
         text.push_str(&format!("{} {} {HOSTS_MARK}\n", host.address, host.name));
     }
     write(Path::new(HOSTS_FILE), &text)
+}
+
+/// Has agents find this host under the balancer's name, as a change of DNS or of a virtual address does. The address is
+/// overwritten where it stands, by another of the same length and in one write: whoever reads the file meanwhile finds
+/// the one or the other.
+pub(crate) fn lead_agents_to(host: &Host) -> Result<()> {
+    let text = read(Path::new(HOSTS_FILE))?;
+    let ours = format!(" {} {HOSTS_MARK}", DOOR.name);
+    let end = text.find(&ours).with_context(|| format!("{HOSTS_FILE} does not name {}", DOOR.name))?;
+    let start = text.get(..end).and_then(|before| before.rfind('\n')).map_or(0, |line| line + 1);
+    ensure!(
+        end - start == host.address.len(),
+        "{} is no longer or shorter than the address before",
+        host.address
+    );
+    let file = fs::File::options().write(true).open(HOSTS_FILE)?;
+    file.write_all_at(host.address.as_bytes(), u64::try_from(start)?)
+        .with_context(|| format!("{HOSTS_FILE}: cannot write it"))
 }
 
 pub(crate) fn forget_hosts() -> Result<()> {

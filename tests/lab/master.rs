@@ -2,6 +2,7 @@
 //! takes a client's identity from headers, and its TLS port accepts client certificates of the door CA alone. It has no
 //! CA service, answers the addresses of Puppet 3, and stores facts, catalogs and reports in PuppetDB.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,11 +10,11 @@ use anyhow::{Context, Result};
 
 use crate::access_log::AccessLog;
 use crate::door_ca::DoorCa;
-use crate::machine::{Host, PORT, PUPPETDB, copy};
+use crate::machine::{Host, PORT, PUPPETDB, copy, write};
 use crate::mom::{Credentials, Mom};
-use crate::patience::until;
+use crate::patience::{until, when};
 use crate::process::Process;
-use crate::program::{Ended, run, succeed};
+use crate::program::{Ended, run};
 use crate::puppet_server::{PuppetServer, START, Shape};
 use crate::sealing::{OwnAgent, Shall};
 
@@ -21,6 +22,11 @@ use crate::sealing::{OwnAgent, Shall};
 pub(crate) const JRUBIES: u8 = 2;
 /// The longest head it reads: what the roster says too. Jetty's own limit of 8 KiB is near for a 4096-bit certificate.
 pub(crate) const HEADER_LIMIT: u32 = 65536;
+
+/// Lines of webserver.conf. Both suites of the first kind are TLS 1.0's.
+const OLD_TLS: &str = "    ssl-protocols: [TLSv1, TLSv1.1, TLSv1.2, TLSv1.3]\n    cipher-suites: [\
+    TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA, TLS_RSA_WITH_AES_128_CBC_SHA, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, \
+    TLS_AES_128_GCM_SHA256]\n";
 
 #[derive(Debug)]
 pub(crate) struct Master {
@@ -85,9 +91,13 @@ impl Master {
 
     /// A run of its own agent that opens the port and leaves header identity on: what must never happen, and does when
     /// another module writes webserver.conf.
-    #[expect(dead_code, reason = "for the door's own test of the seal")]
     pub(crate) fn lose_seal_by_puppet(&self) -> Result<Ended> {
         self.make(Shall::LoseItsSeal)
+    }
+
+    /// A run of its own agent that has it take the Puppet CA's certificates for doors' and leaves header identity on.
+    pub(crate) fn let_agents_in_by_puppet(&self) -> Result<Ended> {
+        self.make(Shall::LetAgentsIn)
     }
 
     fn make(&self, shall: Shall) -> Result<Ended> {
@@ -113,15 +123,63 @@ impl Master {
         self.server.folder().join("conf.d").join(name)
     }
 
-    /// Ready for a door if it is sealed, for anybody if it is open.
+    /// Answers a door and nobody else. Of one that runs.
+    pub(crate) fn is_sealed(&self) -> Result<bool> {
+        let answers = |shown: Option<&Credentials>| {
+            Ok::<_, anyhow::Error>(run(&mut self.ask("/status/v1/simple", shown))?.output == "running")
+        };
+        Ok(!self.old_tls().exists() && answers(Some(&self.door_ca.door()))? && !answers(None)?)
+    }
+
+    /// From its next start it speaks every TLS since 1.0, as the masters of Puppet Enterprise 3.x do.
+    pub(crate) fn speak_old_tls(&self) -> Result<()> {
+        write(&self.old_tls(), "jdk.tls.disabledAlgorithms=SSLv3, NULL, anon\n")?;
+        self.amend("{\n", &format!("{{\n{OLD_TLS}"))
+    }
+
+    /// From its next start it speaks TLS 1.2 and 1.3.
+    pub(crate) fn speak_as_shipped(&self) -> Result<()> {
+        if self.old_tls().exists() {
+            fs::remove_file(self.old_tls()).context("cannot remove java.security")?;
+            self.amend(OLD_TLS, "")?;
+        }
+        Ok(())
+    }
+
+    fn amend(&self, from: &str, to: &str) -> Result<()> {
+        self.server.amend("conf.d/webserver.conf", from, to)
+    }
+
+    /// Overrides what Java refuses.
+    fn old_tls(&self) -> PathBuf {
+        self.server.folder().join("java.security")
+    }
+
+    /// Ready for a door if it is sealed, for anybody if it is open, for agents if its seal is of the wrong CA.
     pub(crate) fn is_ready(&self) -> Result<Option<()>> {
         self.server.must_be_alive()?;
-        for shown in [Some(self.door_ca.door()), None] {
-            if run(&mut self.ask("/status/v1/simple", shown.as_ref()))?.output == "running" {
-                return Ok(Some(()));
+        Ok(when(self.asks_each("/status/v1/simple")?.is_some_and(|answer| answer == "running")))
+    }
+
+    /// What it answers to who comes first of those it may answer: a door, anybody, an agent.
+    fn asks_each(&self, path: &str) -> Result<Option<String>> {
+        for shown in [Some(self.door_ca.door()), None, Some(self.own_certificate())] {
+            let ended = run(self.ask(path, shown.as_ref()).arg("--fail"))?;
+            if ended.code == 0 {
+                return Ok(Some(ended.output));
             }
         }
         Ok(None)
+    }
+
+    /// Its agent's, which is its own.
+    fn own_certificate(&self) -> Credentials {
+        let (name, ssl) = (self.host.name, self.server.ssl());
+        Credentials {
+            certname: name.to_owned(),
+            certificate: ssl.join(format!("certs/{name}.pem")),
+            key: ssl.join(format!("private_keys/{name}.pem")),
+        }
     }
 
     pub(crate) fn process(&self) -> Process {
@@ -134,14 +192,8 @@ impl Master {
 
     /// A request of our own, by which an access log shows that all before it has been written.
     pub(crate) fn leave_mark(&self, mark: &str) -> Result<()> {
-        let path = format!("/status/v1/simple?mark={mark}");
-        let door = self.door_ca.door();
-        if run(self.ask(&path, Some(&door)).arg("--fail"))?.code != 0 {
-            succeed(self.ask(&path, None).arg("--fail")).with_context(|| {
-                format!("{} answers neither the door's own certificate nor anybody", self.host.name)
-            })?;
-        }
-        Ok(())
+        let answer = self.asks_each(&format!("/status/v1/simple?mark={mark}"))?;
+        answer.with_context(|| format!("{} answers no door, no agent and nobody", self.host.name)).map(drop)
     }
 
     /// A question, with the certificate that a door shows or another one.

@@ -60,11 +60,17 @@ impl Mom {
         Ok(crate::patience::when(answer.output == "running"))
     }
 
-    /// The certificates of the installation itself; each also carries the name agents use by default.
+    /// The certificates of the installation itself; each also carries the name agents use by default, and that of the
+    /// balancer, as behind a balancer that passes connections on.
     pub(crate) fn issue_for_servers(&self) -> Result<()> {
         let names = [MASTERS[0].name, MASTERS[1].name, crate::machine::DOOR.name, PUPPETDB.name];
         let mut generate = self.ca("generate");
-        succeed(generate.args(["--certname", &names.join(","), "--subject-alt-names", "puppet"]))?;
+        succeed(generate.args([
+            "--certname",
+            &names.join(","),
+            "--subject-alt-names",
+            &format!("puppet,{}", crate::machine::DOOR.name),
+        ]))?;
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Programs that run to their end: what they said, and an error with all of it when they failed.
 
-use std::process::{Command, Stdio};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -14,6 +15,14 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            output: String::from_utf8_lossy(&output.stdout).into_owned(),
+            errors: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Everything it wrote, for a message to a person.
     pub(crate) fn said(&self) -> String {
         format!("{}{}", self.output, self.errors)
@@ -23,11 +32,24 @@ impl Ended {
 pub(crate) fn run(command: &mut Command) -> Result<Ended> {
     let written = line_of(command);
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run: {written}"))?;
-    Ok(Ended {
-        code: output.status.code().unwrap_or(-1),
-        output: String::from_utf8_lossy(&output.stdout).into_owned(),
-        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    Ok(Ended::of(&output))
+}
+
+/// Runs a program that reads this first.
+pub(crate) fn run_with(command: &mut Command, input: &[u8]) -> Result<Ended> {
+    let written = line_of(command);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run: {written}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that has ended before it read anything says why in what it wrote.
+        drop(stdin.write_all(input));
+    }
+    let output = child.wait_with_output().with_context(|| format!("cannot run: {written}"))?;
+    Ok(Ended::of(&output))
 }
 
 /// Runs a program that has to succeed, and gives what it wrote on its standard output.

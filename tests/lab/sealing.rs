@@ -19,6 +19,8 @@ pub(crate) enum Shall {
     BeOpen,
     /// As PE's own module leaves a sealed master when nobody overrides it: webserver.conf opened, header identity on.
     LoseItsSeal,
+    /// Sealed by the wrong CA: Puppet's own, so that every agent gets in, and header identity on.
+    LetAgentsIn,
 }
 
 impl Shall {
@@ -27,6 +29,7 @@ impl Shall {
             Self::BeSealed => "sealed",
             Self::BeOpen => "open",
             Self::LoseItsSeal => "unsealed",
+            Self::LetAgentsIn => "sealed by puppet's ca",
         }
     }
 }
@@ -142,6 +145,15 @@ case $facts['lab_master'] {{
     stagedoor_settings {{ "$folder/conf.d/webserver.conf":
       settings => {{ 'webserver.client-auth' => 'want' }},
       remove   => ['webserver.ssl-cert', 'webserver.ssl-key', 'webserver.ssl-ca-cert', 'webserver.ssl-crl-path'],
+      notify   => Service['puppetserver'],
+    }}
+  }}
+  "sealed by puppet's ca": {{
+    stagedoor_settings {{ "$folder/conf.d/webserver.conf":
+      settings => {{
+        'webserver.ssl-ca-cert'  => "$folder/ssl/certs/ca.pem",
+        'webserver.ssl-crl-path' => "$folder/ssl/crl.pem",
+      }},
       notify   => Service['puppetserver'],
     }}
   }}

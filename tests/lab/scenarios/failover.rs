@@ -1,28 +1,22 @@
 //! A compile master dies without a word while agents run.
 //!
-//! The forty runs are not forty agents: each real `puppet agent` costs seconds of processor time before it says
-//! anything, and two cores have to carry the servers too. One real agent runs once and every byte it sends is
-//! recorded; a small client then says the same in the names of other agents, over TLS with real certificates of
-//! theirs, each run on a connection of its own. Door, masters, MoM and PuppetDB are the real ones and cannot tell.
+//! The forty runs are not forty agents: `fleet` says why.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use rustls::ClientConfig;
+use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
 use super::{Watch, saw};
-use crate::agent::{Agent, new_name};
-use crate::conversation::{Conversation, client};
+use crate::agent::Agent;
+use crate::fleet::{Fleet, Outcome};
 use crate::lab::Lab;
-use crate::machine::DOOR;
 use crate::patience::{until, when};
 use crate::puppet_server::START;
-use crate::recording::{Recording, new_transaction};
+use crate::recording::Recording;
 
 const RUNS: usize = 40;
 /// Runs under way at once: more than the JRubies of one master, so that both have work when one dies.
@@ -34,7 +28,7 @@ pub(super) fn a_killed_master_costs_only_what_it_had(lab: &Lab) -> Result<()> {
     let agent = Agent::enrolled(lab, "webserver")?;
     let recording = Recording::of(&agent)?;
     saw(&format!("recorded one real run of {}: {} requests", agent.certname, recording.requests.len()));
-    let fleet = Fleet::of(lab, recording)?;
+    let fleet = Fleet::of(lab, recording, ABREAST)?;
     let [doomed, survivor] = lab.masters();
     fleet.warm_up(lab)?;
 
@@ -117,108 +111,5 @@ fn judge(outcomes: &[Outcome], death: &Death) -> Result<()> {
         );
     }
     saw(&format!("{after} requests were begun after it was gone, and all of them were answered"));
-    Ok(())
-}
-
-/// Agents by their certificates, and what one of them once said.
-struct Fleet {
-    recording: Recording,
-    agents: Vec<(String, Arc<ClientConfig>)>,
-}
-
-/// One request and how it ended.
-#[derive(Debug)]
-struct Outcome {
-    name: String,
-    begun: Instant,
-    ended: Instant,
-    failure: Option<String>,
-}
-
-impl Fleet {
-    fn of(lab: &Lab, recording: Recording) -> Result<Self> {
-        let mut names = Vec::new();
-        for _ in 0..ABREAST {
-            names.push(new_name(&lab.root)?);
-        }
-        let ca = lab.mom().ca_file();
-        let mut agents = Vec::new();
-        for own in lab.mom().issue_for_agents(&names)? {
-            agents.push((own.certname.clone(), client(&ca, Some(&own))?));
-        }
-        Ok(Self { recording, agents })
-    }
-
-    /// Until both masters have compiled something: a JRuby's first catalog takes seconds, and no share of them.
-    fn warm_up(&self, lab: &Lab) -> Result<()> {
-        let watch = Watch::begin(lab)?;
-        until("both masters compile", Duration::from_secs(120), || {
-            let outcomes = self.run(ABREAST, &AtomicUsize::new(0));
-            if let Some(failed) = outcomes.iter().find(|outcome| outcome.failure.is_some()) {
-                bail!("a request failed before anything was killed: {failed:?}");
-            }
-            let mut both = true;
-            for (master, mark) in lab.masters().iter().zip(watch.masters) {
-                both &= master.access_log().since(mark)?.iter().any(|entry| entry.method == "POST");
-            }
-            Ok(when(both))
-        })?;
-        Ok(())
-    }
-
-    /// Plays this many runs, some abreast, and counts in `ended` how many are over.
-    fn run(&self, runs: usize, ended: &AtomicUsize) -> Vec<Outcome> {
-        let next = AtomicUsize::new(0);
-        let outcomes = Mutex::new(Vec::new());
-        thread::scope(|scope| {
-            for (certname, client) in &self.agents {
-                let (next, outcomes) = (&next, &outcomes);
-                scope.spawn(move || {
-                    while next.fetch_add(1, Ordering::Relaxed) < runs {
-                        let run = self.one_run(certname, client);
-                        outcomes.lock().unwrap_or_else(PoisonError::into_inner).extend(run);
-                        ended.fetch_add(1, Ordering::Relaxed);
-                    }
-                });
-            }
-        });
-        outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What an agent does: every request on one connection, a new one only after a failure.
-    fn one_run(&self, certname: &str, client: &Arc<ClientConfig>) -> Vec<Outcome> {
-        let transaction = new_transaction();
-        let mut connection = None;
-        let mut outcomes = Vec::new();
-        for request in &self.recording.requests {
-            let bytes = self.recording.said_by(request, certname, &transaction);
-            let begun = Instant::now();
-            let said = say(&mut connection, client, &bytes);
-            if said.is_err() {
-                connection = None;
-            }
-            let failure = said.err().map(|error| format!("{error:#}"));
-            outcomes.push(Outcome { name: request.name.clone(), begun, ended: Instant::now(), failure });
-        }
-        outcomes
-    }
-}
-
-fn say(connection: &mut Option<Conversation>, client: &Arc<ClientConfig>, bytes: &[u8]) -> Result<()> {
-    let open = match connection.take() {
-        Some(open) => open,
-        None => Conversation::open(&DOOR, client).context("the door cannot be reached")?,
-    };
-    let open = connection.insert(open);
-    let answer = open.ask(bytes)?;
-    ensure!(
-        (200..300).contains(&answer.status),
-        "{}: {:.200}",
-        answer.status,
-        String::from_utf8_lossy(&answer.body)
-    );
-    if answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
-        *connection = None;
-    }
     Ok(())
 }

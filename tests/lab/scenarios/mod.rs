@@ -3,13 +3,16 @@
 mod bootstrap;
 mod door_ca;
 mod failover;
+mod firewall;
 mod flush;
 mod identity;
 mod module;
+mod pass;
 mod paths;
 mod revocation;
 mod sealing;
 mod trusted_facts;
+mod unsealed;
 
 use anyhow::Result;
 
@@ -22,7 +25,7 @@ pub(crate) struct Scenario {
     play: fn(&Lab) -> Result<()>,
 }
 
-pub(crate) const ALL: [Scenario; 17] = [
+pub(crate) const ALL: [Scenario; 20] = [
     Scenario {
         name: "a_new_agent_bootstraps_and_compiles_through_the_door",
         promise: "An agent pointed only at the balancer gets CA, CRL and certificate from the MoM and catalogs from compile masters.",
@@ -102,6 +105,21 @@ pub(crate) const ALL: [Scenario; 17] = [
         name: "a_masters_own_status_is_relayed_by_the_door",
         promise: "What a sealed master measures of itself is read through the door.",
         play: flush::a_masters_own_status_is_relayed_by_the_door,
+    },
+    Scenario {
+        name: "a_run_that_opens_a_master_takes_it_out_within_a_minute",
+        promise: "A Puppet run that reverts webserver.conf takes the master out, even the last one; sealing it again brings it back, and nobody tells the door.",
+        play: unsealed::a_run_that_opens_a_master_takes_it_out_within_a_minute,
+    },
+    Scenario {
+        name: "a_firewall_is_tested_from_outside_of_it",
+        promise: "A master behind a firewall is used while a host outside cannot reach it, over real ssh, and taken out as soon as that host can.",
+        play: firewall::a_firewall_is_tested_from_outside_of_it,
+    },
+    Scenario {
+        name: "old_and_new_agents_share_a_port_each_to_its_kind",
+        promise: "A TLS 1.0 client is passed to the open master and a real agent ends at the door, on one port; real agents run through a port that passes everything.",
+        play: pass::old_and_new_agents_share_a_port_each_to_its_kind,
     },
     Scenario {
         name: "a_killed_master_costs_only_what_it_had",
