@@ -49,12 +49,16 @@ async fn a_door_that_is_not_ready_says_why() {
 #[tokio::test]
 async fn nothing_can_be_changed_through_the_http_door() {
     let doors = doors().await;
-    for what in ["admit", "drain", "undrain", "retire"] {
-        let body = admission("compile1.example.com");
-        let answer =
-            ask(doors.http().await, "POST", &format!("/v1/roster/{what}"), "localhost", Some(&body)).await;
-        assert_eq!(answer.status, 403, "{answer:?}");
-        assert!(answer.json()["hint"].as_str().unwrap().contains("admin.unix"), "{answer:?}");
+    for what in ["roster/admit", "roster/drain", "roster/undrain", "roster/retire", "flush"] {
+        for method in ["POST", "GET"] {
+            let (path, body) = (format!("/v1/{what}"), admission("compile1.example.com"));
+            let answer = ask(doors.http().await, method, &path, "localhost", Some(&body)).await;
+            assert_eq!(answer.status, 403, "{answer:?}");
+            assert!(answer.json()["hint"].as_str().unwrap().contains("admin.unix"), "{answer:?}");
+        }
+        let answer = ask(doors.unix().await, "GET", &format!("/v1/{what}"), "localhost", None).await;
+        assert_eq!(answer.status, 405, "{answer:?}");
+        assert!(answer.json()["error"].as_str().unwrap().contains("takes no GET"), "{answer:?}");
     }
     for method in ["POST", "PUT", "DELETE", "PATCH"] {
         for path in ["/v1/roster", "/v1/masters", "/live", "/metrics"] {

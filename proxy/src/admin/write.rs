@@ -9,13 +9,13 @@ use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{any, post};
 use axum::{Extension, Json, Router};
 use stagedoor_config::admin::{Admit, Move, Retire, RosterView};
 use stagedoor_config::roster::{Roster, RosterRefusal};
 
 use super::listen::Caller;
-use super::{Change, Door, NotChanged, refusal};
+use super::{Change, Door, NotChanged, read, refusal};
 use crate::observe::log::chain;
 
 type Body<T> = Result<Json<T>, JsonRejection>;
@@ -26,14 +26,13 @@ pub(super) fn routes() -> Router<Door> {
         .route("/v1/roster/drain", post(drain))
         .route("/v1/roster/undrain", post(undrain))
         .route("/v1/roster/retire", post(retire))
+        .method_not_allowed_fallback(read::method)
 }
 
 /// The same paths on the door that changes nothing: a refusal that says where to go, whatever the body is.
 pub(super) fn elsewhere() -> Router<Door> {
     let changes = ["roster/admit", "roster/drain", "roster/undrain", "roster/retire", "flush"];
-    changes
-        .iter()
-        .fold(Router::new(), |routes, change| routes.route(&format!("/v1/{change}"), post(not_here)))
+    changes.iter().fold(Router::new(), |routes, change| routes.route(&format!("/v1/{change}"), any(not_here)))
 }
 
 async fn not_here() -> Response {
