@@ -222,3 +222,15 @@ async fn a_backend_cannot_be_admitted_as_a_sealed_master_nor_a_door_start_that_p
     let (code, said) = harness::door::Door::spawn(papers, None).ended().await;
     assert!(!code.success() && said.contains("m9.example.com is sealed"), "{said}");
 }
+
+#[tokio::test]
+async fn a_master_retired_by_force_finishes_what_it_has_and_gets_nothing_new() {
+    let (fleet, address) = two_open().await;
+    let mut kept = wire(&fleet, address).await;
+    let home = served_by(&mut kept).await;
+    fleet.door.change("retire", &serde_json::json!({ "certname": home, "force": true })).await;
+    for _ in 0..5 {
+        assert_ne!(served_by(&mut wire(&fleet, address).await).await, home);
+    }
+    assert_eq!(served_by(&mut kept).await, home);
+}

@@ -130,8 +130,8 @@ impl RosterRefusal {
                 format!("to let it take requests again, `stagedoor roster undrain {certname}`")
             }
             Self::NotDrained { certname } => format!(
-                "let it finish first with `stagedoor roster drain {certname}`, or retire it with --force, which ends \
-                 what it is doing"
+                "drain it first with `stagedoor roster drain {certname}` and see it finish, or retire it with --force: it \
+                 finishes what it has unseen"
             ),
             Self::Full => "retire a master first".to_owned(),
             Self::NotAHostName { .. } => "letters, digits, `-`, `_` and `.`, in lower case".to_owned(),

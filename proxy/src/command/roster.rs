@@ -65,7 +65,7 @@ enum What {
     Retire {
         #[command(flatten)]
         one: One,
-        /// Also one that still takes requests; what it is doing is cut off.
+        /// Also one that still takes requests: it gets nothing new at once, and finishes what it has.
         #[arg(long)]
         force: bool,
     },
