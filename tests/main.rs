@@ -6,7 +6,7 @@
 //! | `identity` | who an agent is taken for, whatever it says |
 //! | `routes` | which request goes where, and what arrives there |
 //! | `revocation` | the end of a certificate |
-//! | `pass` | connections that are passed, byte for byte: which, what becomes of them, who gets them; the PROXY protocol |
+//! | `pass` | connections that are passed, byte for byte: which, what becomes of them, to whom; the PROXY protocol |
 //! | `renewal` | an agent's certificate renewed by the CA, and nothing else under the door's name |
 //! | `files` | files that change while the door runs |
 //! | `health` | masters that fall, return, drain, join, or are not who they should be |

@@ -276,7 +276,8 @@ fn behind_a_firewall(site: &mut Site) -> Arc<Master> {
 }
 
 /// A way to a host outside that does as a file beside it says: `open` runs what it is told as ssh would, through a
-/// shell; `forced` as sshd would with our own forced command; `closed` says what curl does where nothing connects; anything else is what a broken ssh exits with.
+/// shell; `forced` as sshd would with our own forced command; `closed` says what curl does where nothing connects;
+/// anything else is what a broken ssh exits with.
 fn outside(site: &mut Site, now: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
     let (script, state) = (site.papers.file("outside"), site.papers.file("outside.now"));

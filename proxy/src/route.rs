@@ -6,9 +6,9 @@
 //! segment passes, because every agent's backup sends one (`file_bucket_file/md5/SUM//etc/motd`).
 //!
 //! Only what is named here reaches the Master of Masters: fetching certificates and the CRL, sending a request,
-//! renewing a certificate, and packages. It cannot be widened by a setting: a proxy that passes on certificate administration lends its own
-//! rights to whoever asks. Anything that begins like an administrative name is refused in any case and under any
-//! prefix, because a compile master may forward CA paths as well.
+//! renewing a certificate, and packages. It cannot be widened by a setting: a proxy that passes on certificate
+//! administration lends its own rights to whoever asks. Anything that begins like an administrative name is refused in
+//! any case and under any prefix, because a compile master may forward CA paths as well.
 //!
 //! The query is read for `environment` only, which serves counting and affinity, never a permission.
 #![deny(clippy::disallowed_methods)]

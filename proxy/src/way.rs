@@ -1,9 +1,9 @@
 //! Which way a connection goes: it is ended here, passed on, or refused.
 //!
-//! An address that passes, passes every ClientHello. At one that ends TLS, an old ClientHello and a configured name go to open masters while one is admitted. While a site moves from open
-//! masters to sealed ones, both kinds are admitted and the source address decides, in proportion to what each kind can
-//! carry: the same at every door, in every release, so that an agent stays on one side. As masters move from open to
-//! sealed, an address that is ended stays ended.
+//! An address that passes, passes every ClientHello. At one that ends TLS, an old ClientHello and a configured name go
+//! to open masters while one is admitted. While a site moves from open masters to sealed ones, both kinds are admitted
+//! and the source address decides, in proportion to what each kind can carry: the same at every door, in every release,
+//! so that an agent stays on one side. As masters move from open to sealed, an address that is ended stays ended.
 //!
 //! A client chooses its ClientHello, so this is no protection: it is for masters that both ways lead to safely.
 #![deny(clippy::disallowed_methods)]

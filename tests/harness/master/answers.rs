@@ -9,7 +9,8 @@ use crate::puppet::Asked;
 use crate::record::Seen;
 
 impl Desk {
-    /// The packaged auth.conf, and a rule that lets doors flush environment caches: some things for the node itself, the rest for any node, nothing for nobody.
+    /// The packaged auth.conf, and a rule that lets doors flush environment caches: some things for the node itself,
+    /// the rest for any node, nothing for nobody.
     pub(super) fn allows(&self, method: &str, asked: Asked<'_>, believed: &Believed) -> bool {
         let Some(certname) = believed.certname() else { return false };
         if asked.mount == "puppet-admin-api" {

@@ -1,7 +1,7 @@
 //! A compile master: sealed, or open.
 //!
-//! A sealed one is shaped like Puppet Server with `allow-header-cert-info` on, and with a door CA as the only authority for client
-//! certificates: a connection without a certificate of it gets no byte of an answer; who asks is what the
+//! A sealed one is shaped like Puppet Server with `allow-header-cert-info` on, and with a door CA as the only authority
+//! for client certificates: a connection without a certificate of it gets no byte of an answer; who asks is what the
 //! `X-Client-*` headers say. It has so many JRubies, holds one from before a request's body is read until the answer
 //! exists, and takes as long for a catalog as its [`Work`] says. An open one ends agents' TLS itself: who asks is whose
 //! certificate the connection shows, whatever headers say.

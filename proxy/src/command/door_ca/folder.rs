@@ -11,7 +11,8 @@
 //!
 //! Each file is replaced whole or not at all, and `ca.pem` is what counts: a key whose CA is not in it, and a list of
 //! such a CA, are leftovers of a command that was interrupted: the next one takes the list out, and keys are never
-//! removed unasked. So a crash between two files leaves the CA as it was or as it was to be. What was made is verified as a master would before any of it is written.
+//! removed unasked. So a crash between two files leaves the CA as it was or as it was to be. What was made is verified
+//! as a master would before any of it is written.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
