@@ -13,23 +13,27 @@
 //! |---|---|
 //! | `line` | a journal's text, both ways (pure) |
 //! | `lock` | one process per master |
+//! | `refused` | why there is no journal to write to |
 
 mod line;
 mod lock;
+mod refused;
 #[cfg(test)]
 mod tests;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, Unit};
 pub use line::{LARGEST, NotAJournal, Read, VERSION, WrongLine};
 use lock::Lock;
+pub use refused::JournalError;
+use refused::failed;
 use stagedoor_config::certname::Certname;
-use stagedoor_config::read::{self, NotRead, NotReplaced};
+use stagedoor_config::read;
 
-use crate::pipeline::{Entry, Facts, OutOfOrder, Plan, Progress, Standing, Step, Stop};
+use crate::pipeline::{Entry, Facts, Plan, Progress, Standing, Step, Stop};
 
 /// Who may read a journal: its owner and its group.
 const MODE: u32 = 0o640;
@@ -77,110 +81,6 @@ pub struct Found {
     pub busy: bool,
     /// What its journal says.
     pub read: Result<Read, JournalError>,
-}
-
-/// Why there is no journal to write to.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// Another process has the master's lock.
-    #[error(
-        "{master}: another stagedoor-enroller is at work on it{}: wait for it, or stop it",
-        .by.map(|by| format!(" (process {by})")).unwrap_or_default()
-    )]
-    Busy {
-        /// Which master.
-        master: Certname,
-        /// By which process, if it said so.
-        by: Option<u32>,
-    },
-    /// The one before is not over.
-    #[error("{master}: {} is at {step} and not over: resume it, or give it up", .path.display())]
-    Unfinished {
-        /// Which master.
-        master: Certname,
-        /// Its journal.
-        path: PathBuf,
-        /// The first step that is not done.
-        step: Step,
-    },
-    /// Nobody began.
-    #[error("{master}: expected a journal in {}, and there is none: begin with it first", .folder.display())]
-    Unknown {
-        /// Which master.
-        master: Certname,
-        /// Where it would be.
-        folder: PathBuf,
-    },
-    /// Nothing is left to do.
-    #[error("{master}: {} is over", .path.display())]
-    Over {
-        /// Which master.
-        master: Certname,
-        /// Its journal.
-        path: PathBuf,
-    },
-    /// No file can have this name.
-    #[error("{master}: expected a certname of at most {LONGEST_NAME} bytes: a file is named after it")]
-    NameTooLong {
-        /// Which master.
-        master: Certname,
-    },
-    /// It is no journal of this version.
-    #[error(
-        "{}: expected a journal that can be understood to its end: restore it, or look at what was done by hand",
-        .path.display()
-    )]
-    NotUnderstood {
-        /// The file.
-        path: PathBuf,
-        /// Where and why not.
-        #[source]
-        source: NotAJournal,
-    },
-    /// It cannot be read.
-    #[error(transparent)]
-    NotRead(#[from] NotRead),
-    /// It cannot be begun.
-    #[error(transparent)]
-    NotBegun(#[from] NotReplaced),
-    /// The system refuses something.
-    #[error(
-        "{}: expected to {step}: see that the folder exists, belongs to this user and is not full",
-        .path.display()
-    )]
-    Failed {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was tried.
-        step: &'static str,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// [`LARGEST`] bytes.
-    #[error(
-        "{}: expected at most {LARGEST} bytes: see in it what keeps failing, give it up and begin anew",
-        .path.display()
-    )]
-    Full {
-        /// The file.
-        path: PathBuf,
-    },
-    /// An earlier line could not be written whole.
-    #[error("{}: expected no line after one that could not be written: resume it", .path.display())]
-    Broken {
-        /// The file.
-        path: PathBuf,
-    },
-    /// What is to be recorded does not follow from what is.
-    #[error("{}: expected an entry in its order", .path.display())]
-    OutOfOrder {
-        /// The file.
-        path: PathBuf,
-        /// Which.
-        #[source]
-        source: OutOfOrder,
-    },
 }
 
 impl Folder {
@@ -240,7 +140,8 @@ impl Folder {
     /// As for [`Folder::resume`].
     pub fn abandon(&self, master: &Certname, reason: &str) -> Result<(), JournalError> {
         let mut resumed = self.resume(master)?;
-        resumed.journal.append(Entry::abandoned(reason))
+        resumed.journal.append(Entry::abandoned(reason))?;
+        Ok(())
     }
 
     /// The latest enrollment of every master, by name; nothing in it is changed.
@@ -345,12 +246,12 @@ impl Journal {
         words
     }
 
-    /// Records an entry: when this returns, it is on the disk.
+    /// Records an entry: when this returns it, without any secret, it is on the disk.
     ///
     /// # Errors
     /// The entry does not follow from those before it, the journal is full, or the system refuses; then nothing more
     /// can be recorded, and whoever resumes goes on from what is on the disk.
-    pub fn append(&mut self, entry: Entry) -> Result<(), JournalError> {
+    pub fn append(&mut self, entry: Entry) -> Result<Entry, JournalError> {
         if self.broken {
             return Err(JournalError::Broken { path: self.path.clone() });
         }
@@ -370,7 +271,7 @@ impl Journal {
             .map_err(failed(&self.path, "bring a line of the journal to the disk"))?;
         self.broken = false;
         (self.lines, self.length, self.progress) = (number, length, after);
-        Ok(())
+        Ok(entry)
     }
 
     fn cleaned(&self, entry: Entry) -> Entry {
@@ -403,11 +304,6 @@ impl Progress {
 fn read(path: &Path) -> Result<Read, JournalError> {
     let bytes = read::bytes(path)?;
     line::read(&bytes).map_err(|source| JournalError::NotUnderstood { path: path.to_owned(), source })
-}
-
-fn failed(path: &Path, step: &'static str) -> impl FnOnce(io::Error) -> JournalError {
-    let path = path.to_owned();
-    move |source| JournalError::Failed { path, step, source }
 }
 
 fn length_of(line: &str) -> u64 {

@@ -10,7 +10,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use stagedoor_config::certname::Certname;
 
-use super::{JournalError, failed};
+use super::JournalError;
+use super::refused::failed;
 
 /// Somebody who only looks whether the lock is held has it for a moment: this often, and this long between.
 const TRIES: u32 = 20;

@@ -1,4 +1,4 @@
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
@@ -49,7 +49,7 @@ fn finish(journal: &mut Journal) {
 fn a_journal_looks_like_this() {
     let (_dir, folder) = folder();
     let mut journal = folder.begin(plan()).unwrap();
-    acted(&Step::Preflight).into_iter().for_each(|entry| journal.append(entry).unwrap());
+    acted(&Step::Preflight).into_iter().for_each(|entry| drop(journal.append(entry).unwrap()));
     let stop = Stop::new(StopKind::Paused, "the token has expired", "write a new one, then resume");
     journal.append(Entry::Stopped { step: Step::Install, stop }).unwrap();
     let text = fs::read_to_string(journal.path()).unwrap();
@@ -75,7 +75,7 @@ fn a_journal_looks_like_this() {
 fn what_is_read_again_is_what_was_written() {
     let (_dir, folder) = folder();
     let mut journal = folder.begin(plan()).unwrap();
-    acted(&Step::Preflight).into_iter().for_each(|entry| journal.append(entry).unwrap());
+    acted(&Step::Preflight).into_iter().for_each(|entry| drop(journal.append(entry).unwrap()));
     journal.append(Entry::Intended { step: Step::Install, noted: facts("x") }).unwrap();
     let before = journal.progress().clone();
     drop(journal);
@@ -123,7 +123,7 @@ fn another_begins_only_when_the_one_before_is_over() {
 fn a_last_line_that_was_cut_off_is_told_and_cut_away() {
     let (_dir, folder) = folder();
     let mut journal = folder.begin(plan()).unwrap();
-    acted(&Step::Preflight).into_iter().for_each(|entry| journal.append(entry).unwrap());
+    acted(&Step::Preflight).into_iter().for_each(|entry| drop(journal.append(entry).unwrap()));
     let path = journal.path().to_owned();
     drop(journal);
     let whole = fs::read(&path).unwrap();
@@ -141,7 +141,7 @@ fn a_last_line_that_was_cut_off_is_told_and_cut_away() {
 fn a_line_that_is_not_understood_is_refused_with_its_number() {
     let (_dir, folder) = folder();
     let mut journal = folder.begin(plan()).unwrap();
-    acted(&Step::Preflight).into_iter().for_each(|entry| journal.append(entry).unwrap());
+    acted(&Step::Preflight).into_iter().for_each(|entry| drop(journal.append(entry).unwrap()));
     let path = journal.path().to_owned();
     drop(journal);
     let good = fs::read_to_string(&path).unwrap();
