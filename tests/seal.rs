@@ -207,6 +207,21 @@ async fn what_is_refused_of_a_door_for_its_own_certificates_fault_says_nothing_o
 }
 
 #[tokio::test]
+async fn a_master_that_hangs_up_on_strangers_without_a_word_is_not_sealed_by_it() {
+    let site = site(1);
+    let master = &site.masters[0];
+    master.listening().speak(Speaks::Tls(tls::wanting(master.identity(), &site.ca, &site.door_ca)));
+    let fleet = site.open_unready().await;
+    let master = fleet.master(0);
+    until_seal_is(&fleet, M1, "unsealed").await;
+    // As one does that is being stopped.
+    master.script_where(|head| head.target() == "/status/v1/simple", harness::answer::Act::Close);
+    wait_for_another_test(&fleet, "unclear").await;
+    assert_eq!(nothing_reaches(&fleet, master).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(fleet.door.master(M1).await["seal"], "unsealed");
+}
+
+#[tokio::test]
 async fn a_port_that_hangs_is_neither_sealed_nor_unsealed_and_is_sent_nothing() {
     let site = site(1);
     site.masters[0].listening().speak(Speaks::Nothing);

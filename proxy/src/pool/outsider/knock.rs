@@ -6,8 +6,8 @@
 //! - without TLS: `webserver.conf` has `port` instead of `ssl-port`, as Puppet's own words on external TLS have it.
 //!
 //! The request is light and says it is another node. It carries no secret: whoever impersonates the master learns a
-//! certificate that the door shows to everybody. A refusal counts only where the master itself has proven its name and
-//! has asked for a certificate; a connection that ends before that may have ended for any reason.
+//! certificate that the door shows to everybody. A refusal is an alert, and counts only where the master itself has proven
+//! its name and has asked for a certificate; a connection that merely ends may have ended for any reason.
 
 use std::io;
 use std::net::SocketAddr;
@@ -94,12 +94,14 @@ fn request(certname: &Certname) -> String {
     )
 }
 
-/// How a request that was sent ended.
+/// How a try ended.
 enum End {
     Bytes(Vec<u8>),
-    /// EOF, a reset, or an alert.
-    Ended,
-    /// Neither.
+    /// A TLS alert, which is how TLS refuses.
+    Alert,
+    /// EOF or a reset without a word: a refusal, or a server that is being stopped.
+    Gone,
+    /// Anything else.
     Strange(io::Error),
 }
 
@@ -111,8 +113,8 @@ impl End {
             matches!(inner, Some(rustls::Error::AlertReceived(_)))
         };
         match error.kind() {
-            BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof => Self::Ended,
-            _ if alert() => Self::Ended,
+            BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof => Self::Gone,
+            _ if alert() => Self::Alert,
             _ => Self::Strange(error),
         }
     }
@@ -152,7 +154,12 @@ impl Knock {
         let knocked = async {
             let connector = TlsConnector::from(Arc::clone(&stranger.config));
             match connector.connect(self.name.clone(), stream).await {
-                Ok(mut tls) => (true, ask(&mut tls, &self.request).await),
+                // Whoever refuses says so first. What is written to one who has ended would be answered by a reset, and
+                // his alert be lost by it.
+                Ok(mut tls) => match timeout(self.patience / 4, hear(&mut tls)).await {
+                    Ok(end) => (true, end),
+                    Err(_silent) => (true, ask(&mut tls, &self.request).await),
+                },
                 Err(error) => (false, End::of(error)),
             }
         };
@@ -164,13 +171,14 @@ impl Knock {
                 Try::Answered(format!("{how}: TLS is agreed on and no certificate asked for"))
             }
             Ok((_, End::Strange(error))) => Try::Unclear(format!("{how}: {}", chain(&error))),
-            Ok((_, End::Ended)) if !stranger.was_asked() => {
-                Try::Unclear(format!("{how}: the connection ended before a certificate was asked for"))
+            Ok((_, End::Gone)) => Try::Unclear(format!("{how}: the connection ended without a word")),
+            Ok((_, End::Alert)) if !stranger.was_asked() => {
+                Try::Unclear(format!("{how}: it was refused before a certificate was asked for"))
             }
-            Ok((_, End::Ended)) if !stranger.met_the_master() => {
+            Ok((_, End::Alert)) if !stranger.met_the_master() => {
                 Try::Unclear(format!("{how}: who refused did not prove to be {}", self.certname))
             }
-            Ok((_, End::Ended)) => Try::Refused,
+            Ok((_, End::Alert)) => Try::Refused,
             Err(_elapsed) => Try::Unclear(format!("{how}: neither answer nor refusal in time")),
         }
     }
@@ -183,7 +191,7 @@ impl Knock {
         match timeout(self.patience, ask(&mut stream, &self.request)).await {
             Ok(End::Bytes(bytes)) if bytes.first() == Some(&ALERT) => Try::Refused,
             Ok(End::Bytes(bytes)) => Try::Answered(format!("without TLS it answers {}", status(&bytes))),
-            Ok(End::Ended) => Try::Refused,
+            Ok(End::Gone | End::Alert) => Try::Refused,
             Ok(End::Strange(error)) => Try::Unclear(format!("without TLS: {}", chain(&error))),
             Err(_elapsed) => Try::Unclear("without TLS: neither answer nor refusal in time".to_owned()),
         }
@@ -206,9 +214,13 @@ async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) 
         stream.flush().await
     };
     drop(written.await);
+    hear(stream).await
+}
+
+async fn hear(stream: &mut (impl AsyncRead + Unpin)) -> End {
     let mut bytes = vec![0; ANSWER];
     match stream.read(&mut bytes).await {
-        Ok(0) => End::Ended,
+        Ok(0) => End::Gone,
         Ok(count) => {
             bytes.truncate(count);
             End::Bytes(bytes)
