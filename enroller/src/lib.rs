@@ -7,10 +7,13 @@
 //! preflight ─► install ─► sign ─► first run ─► classify ─► ordered runs (compile master, PuppetDB …, console …) ─► seal ─► check ─► admit ─► watch
 //! ```
 //!
-//! [`pipeline`] decides what is done next, [`drive`] does it, and [`journal`] records it, before and after. The steps
-//! are not written yet. Until they are, a master is put on the roster by hand, after the documented runs have completed
-//! in their order: `stagedoor roster admit CERTNAME`.
+//! [`pipeline`] decides what is done next, [`drive`] does it, and [`journal`] records it, before and after; [`command`]
+//! checks settings and shows journals. What does the steps is not written yet. Until it is, a master is put on the
+//! roster by hand, after the documented runs have completed in their order: `stagedoor roster admit CERTNAME`.
 
+pub mod command;
 pub mod drive;
+pub mod identity;
 pub mod journal;
 pub mod pipeline;
+pub mod secret;

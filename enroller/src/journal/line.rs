@@ -19,6 +19,9 @@ pub const VERSION: u64 = 1;
 /// resumption in a loop.
 pub const LARGEST: u64 = 8 << 20;
 
+/// The most bytes of a line's time.
+const LONGEST_TIME: usize = 40;
+
 /// What a journal says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
@@ -213,8 +216,16 @@ fn version(line: &[u8]) -> Result<(), NotAJournal> {
     }
 }
 
-fn first(text: &[u8]) -> Result<Read, WrongLine> {
+fn fields(text: &[u8]) -> Result<Line, WrongLine> {
     let line: Line = serde_json::from_slice(text)?;
+    // It is shown to people as it stands.
+    let is_time =
+        (1..=LONGEST_TIME).contains(&line.at.len()) && line.at.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_time { Ok(line) } else { Err(WrongLine::Shape { what: line.what.name() }) }
+}
+
+fn first(text: &[u8]) -> Result<Read, WrongLine> {
+    let line = fields(text)?;
     if line.n != 1 {
         return Err(WrongLine::Number { found: line.n });
     }
@@ -235,7 +246,7 @@ fn first(text: &[u8]) -> Result<Read, WrongLine> {
 }
 
 fn next(before: Read, text: &[u8], number: u64) -> Result<Read, WrongLine> {
-    let line: Line = serde_json::from_slice(text)?;
+    let line = fields(text)?;
     if line.n != number {
         return Err(WrongLine::Number { found: line.n });
     }

@@ -86,6 +86,23 @@ fn what_is_missing_after_the_act_has_failed() {
 }
 
 #[test]
+fn what_was_noted_first_is_what_is_compared_after_every_crash() {
+    let plan = Plan::new(Procedure::Retire, certname("new"), &stages(&[&["db"]])).unwrap();
+    let mut progress = Progress::new(plan);
+    for noted in ["1", "2"] {
+        let missing = Looked::Missing(Facts::none().and("report", noted));
+        let Now::Record(entry) = next(&progress, Some(Happened::Looked(missing))) else { panic!() };
+        progress = progress.after(&entry).unwrap().after(&Entry::Resumed).unwrap();
+        assert_eq!(progress.known().noted.as_ref().unwrap().get("report"), Some("1"));
+    }
+    let step = Step::Drain;
+    for (kind, kept) in [(StopKind::Paused, true), (StopKind::Deadline, true), (StopKind::Failed, false)] {
+        let stopped = Entry::Stopped { step: step.clone(), stop: Stop::new(kind, "", "") };
+        assert_eq!(progress.after(&stopped).unwrap().known().noted.is_some(), kept, "{kind:?}");
+    }
+}
+
+#[test]
 fn nothing_follows_what_is_given_up() {
     let plan = Plan::new(Procedure::Enroll, certname("new"), &stages(&[&["new"]])).unwrap();
     let over = Progress::new(plan).after(&Entry::Abandoned { reason: "other stages".into() }).unwrap();
