@@ -189,6 +189,20 @@ async fn a_master_that_restarts_open_is_sent_nothing_however_fit_it_is() {
 }
 
 #[tokio::test]
+async fn a_master_that_is_only_too_slow_for_its_health_checks_keeps_its_seal() {
+    let fleet = Site::with_masters(1).open().await;
+    until_takes_work(&fleet.agent("web01.example.com"), M1).await;
+    fleet.master(0).listening().speak(Speaks::Nothing);
+    let master = eventually("it is unfit", async || {
+        let master = fleet.door.master(M1).await;
+        if master["fit"] == "unfit" { Ok(master) } else { Err(master.to_string()) }
+    })
+    .await;
+    // Health never empties the pool, so it must not do so by way of the seal.
+    assert_eq!(master["seal"], "sealed", "{master}");
+}
+
+#[tokio::test]
 async fn what_is_refused_of_a_door_for_its_own_certificates_fault_says_nothing_of_agents() {
     let site = site(1);
     let no_client = Leaf { no_client: true, ..Leaf::server("door1.example.com").alt_name("puppet") };

@@ -31,7 +31,7 @@ const MOST: usize = 64 * 1024;
 pub(crate) async fn keep_asking(door: Arc<Door>, pool: Arc<Pool>, member: Arc<Member>) {
     let Member { id, peer, metrics, kind, .. } = &*member;
     let takes = if kind.is_sealed() { "requests" } else { "connections" };
-    let mut path = SERVER;
+    let (mut path, mut fell) = (SERVER, false);
     loop {
         let settings = Arc::clone(&door.snapshot.load().settings);
         let health = settings.health;
@@ -43,7 +43,7 @@ pub(crate) async fn keep_asking(door: Arc<Door>, pool: Arc<Pool>, member: Arc<Me
         let flipped = pool.probed(*id, why.clone(), health.rise, health.fall);
         match &outcome {
             Ok(()) => pool.there_again(&member),
-            Err(ill) if ill.says_restarted(flipped == Some(Verdict::Unfit)) => {
+            Err(ill) if ill.says_restarted() => {
                 if pool
                     .seal_lost(&member, "it could not be connected to, and may have been changed since")
                     .is_some()
@@ -55,10 +55,15 @@ pub(crate) async fn keep_asking(door: Arc<Door>, pool: Arc<Pool>, member: Arc<Me
         }
         match flipped {
             Some(Verdict::Unfit) => {
+                fell = true;
                 tracing::warn!(master = %peer.certname, why, "master is unfit: it takes no {takes} while another is fit");
                 metrics.fit.set(0);
             }
             Some(Verdict::Fit) => {
+                if std::mem::take(&mut fell) {
+                    // Whatever it was: a machine that was silent may be another one now.
+                    member.test.notify_one();
+                }
                 tracing::info!(master = %peer.certname, "master is fit");
                 metrics.fit.set(1);
             }
@@ -87,19 +92,15 @@ enum Ill {
 }
 
 impl Ill {
-    /// Whether the master may have been restarted, with other settings. One that is gone for a moment refuses
-    /// connections; one whose machine is gone answers nothing, as does one that is merely slow, until it `fell`.
-    fn says_restarted(&self, fell: bool) -> bool {
-        match self {
-            Self::Unconnected(Unconnected::Tcp(error))
-            | Self::Unanswered(Unanswered::Unconnected(Unconnected::Tcp(error))) => {
-                fell || error.kind() == std::io::ErrorKind::ConnectionRefused
-            }
-            Self::Late
-            | Self::Unconnected(_)
-            | Self::Unanswered(Unanswered::Late | Unanswered::Unconnected(_)) => fell,
-            Self::Unanswered(_) | Self::Status(_) => false,
-        }
+    /// Whether the master may have been restarted, with other settings: no connection came to stand, and the system
+    /// knows why (nobody listens, or the machine is gone). One that takes its time may only be overloaded, as all of
+    /// them are at once when a site comes back, and must not be left without requests for that.
+    const fn says_restarted(&self) -> bool {
+        matches!(
+            self,
+            Self::Unconnected(Unconnected::Tcp(_))
+                | Self::Unanswered(Unanswered::Unconnected(Unconnected::Tcp(_)))
+        )
     }
 }
 
