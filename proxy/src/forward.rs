@@ -14,13 +14,14 @@ use crate::answer::{Backend, Refusal};
 use crate::attempt::{Landed, Missed, Outbound, attempt};
 use crate::body::{self, Limits, Taken, Unread};
 use crate::connection::Connection;
-use crate::door::Snapshot;
+use crate::door::{Door, Snapshot};
 use crate::headers::{self, Framing, Stated};
 use crate::identity::Identity;
 use crate::link::Terms;
 use crate::observe::record::{Asked, ENVIRONMENT, Outcome, Record, clip};
 use crate::pace::{Least, Pace};
 use crate::places::{self, Place};
+use crate::pool::InHand;
 use crate::pool::pick::{Want, hash};
 use crate::pool::state::Nobody;
 use crate::renewal::Origin;
@@ -53,13 +54,21 @@ pub(crate) async fn serve(
         Ok(Answer::Passed(landed, place)) => asking.pass(landed, place),
         Err(refusal) => asking.refuse(refusal, id.to_header()),
     };
-    if door.is_ending() {
-        // An agent that is told so asks again over a new connection, which another door takes.
+    if door.is_ending() || moved(door) {
+        // An agent that is told so asks again over a new connection, which another door takes, or an open master.
         response.headers_mut().insert(header::CONNECTION, const { HeaderValue::from_static("close") });
     }
     let goes_on = read_chunks && !response.headers().contains_key(header::CONNECTION);
     connection.goes_on_after_chunks.store(goes_on, Ordering::Relaxed);
     Ok(response)
+}
+
+/// Whether every sealed master has left the roster or is leaving it, and new connections are passed to open ones.
+fn moved(door: &Door) -> bool {
+    door.snapshot.load().settings.splits() && {
+        let sides = door.pool.sides();
+        sides.sealed.masters == 0 && sides.open.masters > 0
+    }
 }
 
 /// One request on its way.
@@ -324,7 +333,7 @@ impl<'a> Asking<'a> {
         let mut made = 0;
         // What the agent gets when nobody does better.
         let mut second_best = None;
-        while let Some(hand) = door.pool.take(want, &tried) {
+        while let Some(hand) = door.pool.take(want, &tried).or_else(|| self.leaving(want, &tried)) {
             let member = Arc::clone(&hand.member);
             if size > member.header_limit {
                 return Err(Refusal::HeadForMaster);
@@ -385,12 +394,23 @@ impl<'a> Asking<'a> {
         second_best.unwrap_or_else(|| Err(self.nobody()))
     }
 
+    /// The last sealed master, while it drains: this agent's run began with it, and an agent does not survive the loss of
+    /// a request.
+    fn leaving(&self, want: Want, tried: &[u32]) -> Option<InHand> {
+        let door = &self.connection.door;
+        moved(door).then(|| door.pool.take_leaving(want, tried)).flatten()
+    }
+
     /// The answer when there is nobody to ask.
     fn nobody(&self) -> Refusal {
         if self.snapshot.roster.masters.is_empty() {
             return Refusal::RosterEmpty;
         }
-        match self.connection.door.pool.nobody() {
+        let pool = &self.connection.door.pool;
+        if moved(&self.connection.door) {
+            return Refusal::ConnectAnew;
+        }
+        match pool.nobody() {
             Nobody::TakesWork => Refusal::NoMasterFit,
             Nobody::IsTested => Refusal::NoMasterTested,
             Nobody::IsSealed => Refusal::NoMasterSealed,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use harness::agent::DIALS;
 use harness::fleet::Site;
 use harness::master::Plan;
 use harness::raw::{Raw, Spoken};
@@ -121,4 +122,33 @@ async fn while_both_kinds_are_admitted_an_address_stays_on_one_side_and_moves_on
     assert_eq!(ended(&sides().await), 32, "nobody is passed to a master that drains");
     fleet.door.change("undrain", &serde_json::json!({ "certname": "m2.example.com" })).await;
     assert_eq!(sides().await, first);
+}
+
+#[tokio::test]
+async fn an_agent_in_the_middle_of_a_run_ends_it_where_it_began_while_the_last_sealed_master_drains() {
+    let site = Site::with([Plan::named("m1.example.com"), Plan::open("m2.example.com")]);
+    let fleet = site.change(|papers| papers.listen_keys = "split = \"by-capacity\"".to_owned()).open().await;
+    let web01 = fleet.ca.agent("web01.example.com");
+    fleet.door.drain("m2.example.com").await;
+    let config = || tls::client(&fleet.ca, Some(&web01), Versions::Both);
+    let mut ended = Wire::open(fleet.door.address(), DIALS, config()).await.unwrap();
+    let mut late = Wire::open(fleet.door.address(), DIALS, config()).await.unwrap();
+    assert_eq!(ended.ask(ENVIRONMENTS).await.unwrap().status(), 200);
+    assert_eq!(late.ask(ENVIRONMENTS).await.unwrap().status(), 200);
+
+    fleet.door.change("undrain", &serde_json::json!({ "certname": "m2.example.com" })).await;
+    fleet.door.drain("m1.example.com").await;
+    let reply = ended.ask(ENVIRONMENTS).await.unwrap();
+    assert_eq!((reply.status(), reply.head.get("connection")), (200, Some("close")), "{}", reply.text());
+    assert!(reply.text().contains("m1.example.com"), "its run goes on where it began");
+    let (status, answer) = asked(&fleet, &web01, fleet.door.address(), None).await;
+    assert_eq!((status, answer["served_by"].as_str()), (200, Some("m2.example.com")));
+
+    fleet.door.change("retire", &serde_json::json!({ "certname": "m1.example.com" })).await;
+    let reply = late.ask(ENVIRONMENTS).await.unwrap();
+    let header = |name| reply.head.get(name);
+    assert_eq!(
+        (reply.status(), header("retry-after"), header("connection")),
+        (503, Some("1"), Some("close"))
+    );
 }

@@ -52,6 +52,16 @@ pub struct Settings {
     pub bounds: Bounds,
 }
 
+impl Settings {
+    /// Whether some address divides connections between the two kinds of master.
+    #[must_use]
+    pub fn splits(&self) -> bool {
+        self.listen
+            .iter()
+            .any(|listen| matches!(&listen.mode, Mode::EndTls(rules) if rules.split == Split::ByCapacity))
+    }
+}
+
 /// One address that agents connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {

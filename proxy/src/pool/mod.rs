@@ -122,6 +122,12 @@ impl Pool {
         self.give(|state| state.take(want, tried, Instant::now(), chance))
     }
 
+    /// Gives a request into the hands of a sealed master that drains and is not among `tried`.
+    pub(crate) fn take_leaving(self: &Arc<Self>, want: Want, tried: &[u32]) -> Option<InHand> {
+        let chance = fastrand::u64(..);
+        self.give(|state| state.take_leaving(want, tried, Instant::now(), chance))
+    }
+
     /// Gives a connection from this address to an open master that is not among `tried`.
     pub(crate) fn pass(self: &Arc<Self>, source: IpAddr, tried: &[u32]) -> Option<InHand> {
         let chance = fastrand::u64(..);

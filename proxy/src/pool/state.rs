@@ -135,7 +135,17 @@ impl State {
     /// Picks a sealed master that is not among `tried` and counts the request as in its hands.
     pub fn take(&mut self, want: Want, tried: &[u32], now: Instant, chance: u64) -> Option<u32> {
         // An open master would take a request for one of its own clients', who states no identity.
-        self.choose(|live| live.master.kind.is_sealed(), want, tried, now, chance)
+        let sealed = |live: &Live| live.master.kind.is_sealed() && live.may_get_something();
+        self.choose(sealed, want, tried, now, chance)
+    }
+
+    /// Picks a sealed master that drains, for a request of an agent whose connections would be passed by now and whose
+    /// run began before that.
+    pub fn take_leaving(&mut self, want: Want, tried: &[u32], now: Instant, chance: u64) -> Option<u32> {
+        let leaving = |live: &Live| {
+            live.master.standing == Standing::Draining && live.seal.as_ref().is_some_and(Seal::lets_in)
+        };
+        self.choose(leaving, want, tried, now, chance)
     }
 
     /// Picks an open master that is not among `tried` for a connection from this address, the one that had the last
@@ -144,7 +154,8 @@ impl State {
         let source = pick::hash_of_address(source);
         let want = self.affinity.home(source, now).map_or(Want::LeastBusy, Want::Stay);
         // A sealed master would refuse the client, who has no certificate of the door's.
-        let picked = self.choose(|live| !live.master.kind.is_sealed(), want, tried, now, chance)?;
+        let open = |live: &Live| !live.master.kind.is_sealed() && live.may_get_something();
+        let picked = self.choose(open, want, tried, now, chance)?;
         self.affinity.settle(source, picked, now);
         Some(picked)
     }
@@ -159,17 +170,9 @@ impl State {
     ) -> Option<u32> {
         let mut candidates = std::mem::take(&mut self.scratch);
         candidates.clear();
-        candidates.extend(
-            self.masters
-                .iter()
-                .filter(|live| of(live) && live.may_get_something() && !tried.contains(&live.id))
-                .map(|live| Candidate {
-                    id: live.id,
-                    name: live.name,
-                    in_flight: live.in_flight,
-                    fit: live.fit(now),
-                }),
-        );
+        candidates.extend(self.masters.iter().filter(|live| of(live) && !tried.contains(&live.id)).map(
+            |live| Candidate { id: live.id, name: live.name, in_flight: live.in_flight, fit: live.fit(now) },
+        ));
         let picked = pick::pick(&candidates, want, chance);
         self.scratch = candidates;
         if let Some(live) = self.masters.iter_mut().find(|live| Some(live.id) == picked) {
