@@ -30,7 +30,6 @@ pub(crate) enum Entrance {
     /// It ends every connection, as most doors do for ever.
     Ends,
     /// It ends or passes each by its source address while both kinds of master are admitted.
-    #[expect(dead_code, reason = "for the scenario in which a site moves over")]
     Splits,
     /// It passes connections of old agents, and everything on a port of its own.
     AlsoPasses,
@@ -121,6 +120,24 @@ impl Door {
     /// Drains a master, waits until it has nothing of the door's any more, and takes it off the roster.
     pub(crate) fn take_off(&self, master: &Host) -> Result<()> {
         self.drain(master)?;
+        self.retire(master)
+    }
+
+    /// Drains the last sealed master, and waits until every agent whose run began there is done.
+    pub(crate) fn take_last_sealed_off(&self, master: &Host) -> Result<()> {
+        self.drain(master)?;
+        until("nobody's connection is ended any more", LONGEST_RUN, || {
+            let page = self.says("/metrics")?;
+            let (open, passed) = (
+                metric(&page, "stagedoor_connections_open", "")?,
+                metric(&page, "stagedoor_passed_open", "")?,
+            );
+            Ok(when(open - passed < 0.5))
+        })?;
+        self.retire(master)
+    }
+
+    fn retire(&self, master: &Host) -> Result<()> {
         until(&format!("{} has nothing in hand", master.name), LONGEST_RUN, || {
             Ok(when(self.in_flight(master)? == 0))
         })?;
@@ -159,16 +176,7 @@ impl Door {
 
     /// The value of the metric's series that has this text in its labels; of the only one for an empty text.
     pub(crate) fn metric(&self, name: &str, labels: &str) -> Result<f64> {
-        let page = succeed(Command::new("curl").args(["--silent", "--fail", &admin("/metrics")]))?;
-        let line = page
-            .lines()
-            .find(|line| {
-                line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
-                    && line.contains(labels)
-            })
-            .with_context(|| format!("no metric {name} with {labels:?}"))?;
-        let value = line.rsplit(' ').next().unwrap_or_default();
-        value.parse().with_context(|| format!("{line:?} ends with no number"))
+        metric(&self.says("/metrics")?, name, labels)
     }
 
     /// What the door answers to a question at its admin address, whatever its status.
@@ -332,6 +340,15 @@ connections = 256
             client_crl = door_ca.crl().display(),
         )
     }
+}
+
+fn metric(page: &str, name: &str, labels: &str) -> Result<f64> {
+    let is = |line: &&str| {
+        line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(labels)
+    };
+    let line = page.lines().find(is).with_context(|| format!("no metric {name} with {labels:?}"))?;
+    let value = line.rsplit(' ').next().unwrap_or_default();
+    value.parse().with_context(|| format!("{line:?} ends with no number"))
 }
 
 fn admin(path: &str) -> String {

@@ -38,13 +38,11 @@ struct Caller {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) name: String,
-    #[expect(dead_code, reason = "for the scenario in which a site moves over")]
     pub(crate) source: Option<Ipv4Addr>,
     pub(crate) begun: Instant,
     pub(crate) ended: Instant,
     pub(crate) failure: Option<String>,
     /// How often it was told to come back later and did.
-    #[expect(dead_code, reason = "for the scenario in which a site moves over")]
     pub(crate) told_to_come_back: usize,
 }
 
@@ -76,7 +74,6 @@ impl Fleet {
         Ok(Self { recording, agents, come_back })
     }
 
-    #[expect(dead_code, reason = "for the scenario in which a site moves over")]
     pub(crate) fn certnames(&self) -> impl Iterator<Item = &str> {
         self.agents.iter().map(|agent| agent.certname.as_str())
     }

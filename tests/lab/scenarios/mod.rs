@@ -7,6 +7,7 @@ mod firewall;
 mod flush;
 mod identity;
 mod module;
+mod moving;
 mod pass;
 mod paths;
 mod revocation;
@@ -25,7 +26,7 @@ pub(crate) struct Scenario {
     play: fn(&Lab) -> Result<()>,
 }
 
-pub(crate) const ALL: [Scenario; 20] = [
+pub(crate) const ALL: [Scenario; 21] = [
     Scenario {
         name: "a_new_agent_bootstraps_and_compiles_through_the_door",
         promise: "An agent pointed only at the balancer gets CA, CRL and certificate from the MoM and catalogs from compile masters.",
@@ -120,6 +121,11 @@ pub(crate) const ALL: [Scenario; 20] = [
         name: "old_and_new_agents_share_a_port_each_to_its_kind",
         promise: "A TLS 1.0 client is passed to the open master and a real agent ends at the door, on one port; real agents run through a port that passes everything.",
         play: pass::old_and_new_agents_share_a_port_each_to_its_kind,
+    },
+    Scenario {
+        name: "a_site_moves_back_and_over_again_while_agents_run",
+        promise: "From sealed masters to open ones without a door, and back behind the door, one by one, split by address: not one agent run fails.",
+        play: moving::a_site_moves_back_and_over_again_while_agents_run,
     },
     Scenario {
         name: "a_killed_master_costs_only_what_it_had",
