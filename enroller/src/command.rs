@@ -20,6 +20,8 @@ use stagedoor_config::enroller::Settings;
 use stagedoor_config::mistake::{Mistake, report};
 use stagedoor_config::read::{self, NotRead};
 
+use crate::words::chain;
+
 /// Where the settings are, unless said otherwise.
 const SETTINGS: &str = "/etc/stagedoor/enroller.toml";
 
@@ -111,18 +113,6 @@ impl Bad {
             Self::Text { mistakes, text } => report(mistakes, text, std::io::stderr().is_terminal()),
         }
     }
-}
-
-/// An error with its causes, each once: no error's own text repeats its cause.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        words.push_str(": ");
-        words.push_str(&error.to_string());
-        cause = error.source();
-    }
-    words
 }
 
 /// What was asked for. A pipe that is closed early is the reader's choice, but not success.

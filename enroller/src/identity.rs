@@ -1,9 +1,11 @@
 //! This program's own certificate of the Puppet CA, with its key.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs;
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use stagedoor_config::proxy::KeyPair;
@@ -72,6 +74,11 @@ impl Identity {
             source,
         })?;
         Ok(Self { key })
+    }
+
+    /// What shows it.
+    pub(crate) fn resolver(&self) -> Arc<dyn ResolvesClientCert> {
+        Arc::new(SingleCertAndKey::from(self.key.clone()))
     }
 
     /// Leaf first.

@@ -11,9 +11,14 @@
 //! checks settings and shows journals. What does the steps is not written yet. Until it is, a master is put on the
 //! roster by hand, after the documented runs have completed in their order: `stagedoor roster admit CERTNAME`.
 
+pub mod ask;
+pub mod catalog;
 pub mod command;
 pub mod drive;
 pub mod identity;
 pub mod journal;
 pub mod pipeline;
+pub mod request;
 pub mod secret;
+pub mod shell;
+mod words;

@@ -10,6 +10,8 @@
 //! | `preset` | what goes without saying in each kind of installation |
 //! | `parse` | text → settings |
 //! | `stages` | the order of the runs, and whether it can work |
+//! | `install` | how the agent comes onto a new machine |
+//! | `proof` | what has to be shown before a master is admitted, and what is looked at afterwards |
 //! | `runner` | how a run is started on another machine; `ssh`'s options |
 //! | `extension` | what may stand in a new master's certificate |
 //! | `deadlines` | how long each step may take, with reasons |
@@ -17,19 +19,24 @@
 
 mod deadlines;
 mod extension;
+mod install;
 mod parse;
 mod preset;
+mod proof;
 mod runner;
 mod stages;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZero;
 use std::path::PathBuf;
 
 pub use deadlines::Deadlines;
 pub use extension::Extension;
+pub use install::{By, Install};
 pub use parse::JOURNAL;
 pub use preset::Preset;
+pub use proof::{Canary, Compared, Watch};
 pub use runner::{HOST, Runner, Ssh};
 pub use stages::Place;
 
@@ -58,10 +65,24 @@ pub struct Settings {
     pub doors: Vec<Door>,
     /// What a new master is admitted as.
     pub master: NewMaster,
+    /// How the agent comes onto a new machine.
+    pub install: Install,
     /// What a new master's certificate may say.
     pub certificate: Request,
+    /// A program here that classifies a new master, with its arguments, [`HOST`] among them; none where nothing has to be
+    /// done, or where the console's classifier is asked.
+    pub classify: Option<Vec<String>>,
     /// The runs and their order.
     pub runs: Runs,
+    /// A program here that has the site's code seal a new master, with its arguments, [`HOST`] among them; none where its
+    /// classes say so already.
+    pub seal: Option<Vec<String>>,
+    /// How the code of a new master is compared with the Master of Masters'.
+    pub code: Compared,
+    /// The node whose catalog is compiled for a proof.
+    pub canary: Canary,
+    /// When a new master is believed to serve well.
+    pub watch: Watch,
     /// How another machine is reached; none where nothing needs it.
     pub ssh: Option<Ssh>,
     /// The folder that holds one journal per enrollment.
@@ -86,6 +107,8 @@ pub struct Door {
     pub certname: Certname,
     /// How it is reached.
     pub admin: DoorAdmin,
+    /// `host:port` where agents reach it, as the canary does.
+    pub agents: String,
 }
 
 /// How a door's admin door is reached.
@@ -104,6 +127,8 @@ pub struct NewMaster {
     pub kind: Kind,
     /// The most bytes of request head that its web server reads.
     pub header_limit: usize,
+    /// How many catalogs it compiles at once; none where nobody said.
+    pub jrubies: Option<NonZero<u16>>,
 }
 
 /// What a new master's certificate request must say, and all that it may say.

@@ -4,14 +4,17 @@
 //! `stagedoor-enroller check`.
 #![deny(clippy::disallowed_methods)]
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use super::stages::{self, Machines};
-use super::{Door, DoorAdmin, Extension, NewMaster, Preset, Request, Runner, Runs, Server, Settings, runner};
+use super::{
+    Door, DoorAdmin, Extension, NewMaster, Preset, Request, Runner, Runs, Server, Settings, install, proof, runner,
+};
 use crate::bound::measured;
 use crate::certname::Certname;
 use crate::document::{Document, Section};
-use crate::master::{Check, HEADER_LIMITS, Isolation, JETTY_HEADER_LIMIT, Kind};
+use crate::master::{Check, HEADER_LIMITS, Isolation, JETTY_HEADER_LIMIT, Kind, MOST_JRUBIES};
 use crate::mistake::Mistake;
 use crate::proxy::{KeyPair, PUPPET_PORT, PuppetCa};
 
@@ -53,9 +56,14 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
     let identity = identity(&mut root, preset, &doors, doc);
     let token = token(&mut root, preset, doc);
     let master = master(&mut root, preset, doc);
+    let install = install::install(&mut root, preset, doc);
     let certificate = certificate(&mut root, preset, doc);
+    let classify = classify(&mut root, preset, doc);
     let machines = Machines { mom: mom.as_ref(), puppetdb: puppetdb.as_ref(), console: console.as_ref() };
     let runs = runs(&mut root, preset, machines, doc);
+    let seal = proof::program(&mut root, "seal", doc);
+    let (code, canary) = (proof::code(&mut root, preset, doc), proof::canary(&mut root, doc));
+    let watch = measured(&mut root, doc);
     let ssh = runner::ssh(&mut root, doc);
     let journal = journal(&mut root, doc);
     let deadlines = measured(&mut root, doc);
@@ -77,8 +85,14 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
         token,
         doors,
         master: master?,
+        install: install?,
         certificate,
+        classify,
         runs: runs?,
+        seal,
+        code: code?,
+        canary: canary?,
+        watch,
         ssh,
         journal: journal?,
         deadlines,
@@ -184,12 +198,17 @@ fn doors(root: &mut Section<'_>, doc: &mut Document<'_>) -> Vec<Door> {
                 None
             }
         };
+        let agents = match section.take("agents", doc) {
+            Some(entry) => entry.address(doc),
+            None => certname.as_ref().map(|certname| format!("{certname}:{PUPPET_PORT}")),
+        };
         if certname.as_ref().is_some_and(|certname| named.contains(certname)) {
             doc.contradiction(&[&section.key("certname")], "a door that no other [[door]] names");
         }
         named.extend(certname.clone());
         section.finish(doc);
-        all.extend(certname.zip(admin).map(|(certname, admin)| Door { certname, admin }));
+        let door = certname.zip(admin).zip(agents);
+        all.extend(door.map(|((certname, admin), agents)| Door { certname, admin, agents }));
     }
     all
 }
@@ -250,6 +269,14 @@ fn master(root: &mut Section<'_>, preset: Option<Preset>, doc: &mut Document<'_>
             limit
         }
     };
+    let jrubies = section.take("jrubies", doc).map(|entry| {
+        let count = entry.as_count().and_then(|count| NonZero::new(u16::try_from(count).ok()?));
+        let count = count.filter(|count| count.get() <= MOST_JRUBIES);
+        if count.is_none() {
+            entry.wrong(doc, format!("a number from 1 to {MOST_JRUBIES}"));
+        }
+        count
+    });
     let java_7 = preset.is_some_and(Preset::is_java_7);
     let kind = match word {
         Some("sealed") => {
@@ -281,7 +308,19 @@ fn master(root: &mut Section<'_>, preset: Option<Preset>, doc: &mut Document<'_>
         None => None,
     };
     section.finish(doc);
-    Some(NewMaster { kind: kind?, header_limit: header_limit? })
+    Some(NewMaster { kind: kind?, header_limit: header_limit?, jrubies: jrubies.flatten() })
+}
+
+/// `[classify]`: with a console, its classifier is asked, and no program beside it.
+fn classify(root: &mut Section<'_>, preset: Option<Preset>, doc: &mut Document<'_>) -> Option<Vec<String>> {
+    let command = proof::program(root, "classify", doc);
+    if command.is_some() && preset.is_some_and(Preset::has_console) {
+        doc.contradiction(
+            &["classify.command"],
+            "nothing: this key belongs to open-source installations; with a console its classifier is asked",
+        );
+    }
+    command
 }
 
 fn certificate(root: &mut Section<'_>, preset: Option<Preset>, doc: &mut Document<'_>) -> Request {

@@ -129,10 +129,10 @@ pub(super) fn runner(
     }
 }
 
-const COMMAND: &str = "a program by its absolute path and its arguments, one of them \"{host}\", such as \
+pub(super) const COMMAND: &str = "a program by its absolute path and its arguments, one of them \"{host}\", such as \
                        [\"/usr/local/bin/run-puppet\", \"{host}\"]";
 
-fn command(entry: &Entry<'_>, doc: &mut Document<'_>) -> Option<Vec<String>> {
+pub(super) fn command(entry: &Entry<'_>, doc: &mut Document<'_>) -> Option<Vec<String>> {
     let read = |text: &str| (!text.is_empty() && !text.contains('\0')).then(|| text.to_owned());
     let command = entry.texts(doc, COMMAND, MOST_ARGUMENTS, read)?;
     let (program, arguments) = command.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));

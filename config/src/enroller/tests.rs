@@ -48,7 +48,10 @@ fn the_shipped_settings_are_read() {
     assert_eq!(settings.mom.address, "master.example.com:8140");
     assert_eq!(settings.puppetdb.as_ref().unwrap().address, "puppetdb.example.com:8081");
     assert_eq!((&settings.console, &settings.token), (&None, &None));
-    assert_eq!(settings.master, NewMaster { kind: Kind::SEALED, header_limit: 8192 });
+    assert_eq!(settings.master, NewMaster { kind: Kind::SEALED, header_limit: 8192, jrubies: None });
+    assert_eq!(settings.doors[0].agents, "door1.example.com:8140");
+    assert_eq!(settings.install, Install { by: By::Settings, environmentpath: None });
+    assert_eq!((&settings.code, settings.watch), (&Compared::R10k, Watch::default()));
     let request = Request { dns_alt_names: vec!["puppet".into()], extensions: Vec::new() };
     assert_eq!(settings.certificate, request);
     assert_eq!(settings.runs.runner, Runner::Ssh);
@@ -71,13 +74,16 @@ fn every_key_that_is_commented_out_shows_its_default() {
     let all: String = lines().map(|line| format!("{line}\n")).collect();
     assert_eq!(parse(&all).unwrap(), parse(SHIPPED).unwrap());
     let count = SHIPPED.lines().filter_map(commented_out).count();
-    assert_eq!(count, Deadlines::TABLE.len() + 15, "a key is not in the shipped settings");
+    assert_eq!(count, Deadlines::TABLE.len() + Watch::TABLE.len() + 21, "a key is not in the shipped settings");
 }
 
 #[test]
-fn the_shipped_settings_say_what_the_table_of_deadlines_says() {
-    let text = format!("[deadlines]\n{}", commented(Deadlines::TABLE));
-    assert!(SHIPPED.contains(&text), "config/enroller.toml is to hold:\n{text}");
+fn the_shipped_settings_say_what_the_tables_say() {
+    for text in
+        [format!("[deadlines]\n{}", commented(Deadlines::TABLE)), format!("[watch]\n{}", commented(Watch::TABLE))]
+    {
+        assert!(SHIPPED.contains(&text), "config/enroller.toml is to hold:\n{text}");
+    }
 }
 
 #[test]

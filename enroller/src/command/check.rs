@@ -19,9 +19,10 @@ use stagedoor_config::proxy::KeyPair;
 use stagedoor_config::read;
 use stagedoor_config::trust::{Side, Source, Trust};
 
-use super::{Bad, Failure, SETTINGS, chain, say, settings, warn};
+use super::{Bad, Failure, SETTINGS, say, settings, warn};
 use crate::identity::Identity;
 use crate::secret::{self, Token};
+use crate::words::chain;
 
 const DAY: u64 = 24 * 60 * 60;
 /// Days before a certificate's end at which it is told, and at which it is an error.

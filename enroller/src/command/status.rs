@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, SETTINGS, chain, say, settings};
+use super::{Failure, SETTINGS, say, settings};
 use crate::journal::{Folder, Found, Read};
 use crate::pipeline::Standing;
+use crate::words::chain;
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
