@@ -12,13 +12,17 @@
 //! roster by hand, after the documented runs have completed in their order: `stagedoor roster admit CERTNAME`.
 
 pub mod ask;
+pub mod ca;
 pub mod catalog;
 pub mod command;
 pub mod drive;
 pub mod identity;
 pub mod journal;
 pub mod pipeline;
+pub mod puppetdb;
 pub mod request;
+pub mod runs;
 pub mod secret;
 pub mod shell;
+pub mod site;
 mod words;

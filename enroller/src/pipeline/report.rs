@@ -20,6 +20,8 @@ pub struct Report {
     pub catalog: Catalog,
     /// The orchestrator's job that started it; none where it was none, or nobody knows.
     pub job: Option<String>,
+    /// The run's own identifier, as the agent chose it; none where nobody knows.
+    pub transaction: Option<String>,
 }
 
 /// How a run ended.
@@ -51,6 +53,8 @@ pub enum Wanted<'a> {
     Another,
     /// That of this job.
     Job(&'a str),
+    /// That of the run with this identifier, or one after it.
+    Transaction(&'a str),
     /// The second after the one that was noted: nobody started the run, and the first may have begun before.
     Second,
 }
@@ -75,6 +79,11 @@ pub fn judge<'r>(host: &str, reports: &'r [Report], noted: Option<&str>, wanted:
         Wanted::Another => new.first(),
         Wanted::Second => new.first().filter(|_| new.len() > 1),
         Wanted::Job(job) => new.iter().find(|report| report.job.as_deref() == Some(job)),
+        Wanted::Transaction(run) => {
+            let at = new.iter().position(|report| report.transaction.as_deref() == Some(run));
+            // What a later run says of the machine is as good, and newer.
+            at.and(new.first())
+        }
     };
     let Some(report) = counts else { return Verdict::NotYet };
     let stop = |kind, reason: String, way_out: String| {
@@ -111,7 +120,7 @@ mod tests {
     use super::*;
 
     fn report(hash: &str) -> Report {
-        Report { hash: hash.into(), status: Status::Changed, noop: false, catalog: Catalog::Fresh, job: None }
+        Report { hash: hash.into(), status: Status::Changed, noop: false, catalog: Catalog::Fresh, job: None, transaction: None }
     }
 
     fn kind(verdict: &Verdict<'_>) -> Option<StopKind> {
@@ -145,6 +154,17 @@ mod tests {
         assert_eq!(judge("h", &reports, Some("a"), Wanted::Job("81")), Verdict::Succeeded(&reports[1]));
         assert_eq!(judge("h", &reports, Some("a"), Wanted::Job("82")), Verdict::NotYet);
         assert_eq!(judge("h", &reports, Some("b"), Wanted::Job("81")), Verdict::NotYet);
+    }
+
+    #[test]
+    fn a_run_that_was_under_way_before_is_not_taken_for_the_one_that_was_started() {
+        let own = Report { transaction: Some("u1".into()), ..report("b") };
+        let earlier = [report("x"), report("a")];
+        assert_eq!(judge("h", &earlier, Some("a"), Wanted::Transaction("u1")), Verdict::NotYet);
+        let both = [own.clone(), report("x"), report("a")];
+        assert_eq!(judge("h", &both, Some("a"), Wanted::Transaction("u1")), Verdict::Succeeded(&both[0]));
+        let later = [report("y"), own, report("a")];
+        assert_eq!(judge("h", &later, Some("a"), Wanted::Transaction("u1")), Verdict::Succeeded(&later[0]));
     }
 
     #[test]
