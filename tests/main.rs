@@ -21,6 +21,7 @@
 //! | `roster` | `stagedoor roster`: the roster by commands |
 //! | `seal` | sealed masters that strangers reach after all |
 //! | `stand_ins` | the stand-ins themselves: that they refuse what real Puppet refuses |
+//! | `warm` | masters that are warmed before agents depend on them, and their canaries |
 //! | `wire` | raw bytes both ways: targets, framing, heads, the order of things on a connection |
 // Everything here is a test or part of one: what was not foreseen ends it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -44,4 +45,5 @@ mod roster;
 mod routes;
 mod seal;
 mod stand_ins;
+mod warm;
 mod wire;

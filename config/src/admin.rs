@@ -5,22 +5,26 @@
 //! | `GET /ready` | | [`Ready`], 200 or 503 |
 //! | `GET /v1/roster` | | [`RosterView`] |
 //! | `GET /v1/masters` | | [`MastersView`] |
-//! | `POST /v1/roster/admit` | [`Admit`] | [`RosterView`] |
+//! | `POST /v1/roster/admit`, `/warm` | [`Admit`] | [`RosterView`] |
 //! | `POST /v1/roster/drain`, `/undrain` | [`Move`] | [`RosterView`] |
 //! | `POST /v1/roster/retire` | [`Retire`] | [`RosterView`] |
 //! | `GET /v1/masters/NAME/status?level=LEVEL` | | the master's own, 200 or 503 |
 //! | `POST /v1/flush` | [`flush::Flush`] | [`flush::Flushed`], 200, or 502 where a master failed |
+//! | `POST /v1/judge` | [`judge::Judge`] | [`judge::Judged`] |
 //!
 //! Anything refused is a [`Refusal`]. Answers may gain fields, so readers ignore those they do not know; requests
 //! with an unknown field are refused, since a mistyped `generation` would otherwise be a change without its guard.
 #![deny(clippy::disallowed_methods)]
 
+pub mod catalogs;
 pub mod flush;
+pub mod judge;
 
 use std::num::NonZero;
 
 use serde::{Deserialize, Serialize};
 
+use self::catalogs::{CanaryCatalogs, Catalogs};
 use crate::certname::Certname;
 use crate::master::{Check, Isolation, JETTY_HEADER_LIMIT, Kind, Master, Standing};
 use crate::proxy::PUPPET_PORT;
@@ -40,7 +44,7 @@ pub struct Ready {
 pub struct RosterView {
     /// Counts up by one with every change; a change may name it, to be refused if somebody was faster.
     pub generation: u64,
-    /// In the order they were admitted.
+    /// In the order they came.
     pub masters: Vec<RosterEntry>,
 }
 
@@ -111,6 +115,12 @@ pub struct MasterView {
     pub seal_why: Option<String>,
     /// Requests that this door has at it now; connections, where it is open.
     pub in_flight: u32,
+    /// What it made of agents' catalogs lately; absent where it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalogs: Option<Catalogs>,
+    /// What it made of its canary's catalogs; absent where it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryCatalogs>,
 }
 
 /// What a master's health checks say.
@@ -171,7 +181,7 @@ pub enum KindName {
     Open,
 }
 
-/// Put a master on the roster.
+/// Let a master take requests, or put it on the roster to be warmed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admit {
@@ -201,7 +211,7 @@ pub struct Admit {
 }
 
 impl Admit {
-    /// Admits a master of this name with everything as it is unless said otherwise.
+    /// A master of this name with everything as it is unless said otherwise.
     #[must_use]
     pub const fn of(certname: Certname) -> Self {
         Self {
@@ -216,7 +226,7 @@ impl Admit {
         }
     }
 
-    /// The master that is to be admitted.
+    /// The master that is to be admitted or warmed.
     ///
     /// # Errors
     /// It is said to be both sealed and open.
@@ -286,6 +296,17 @@ mod tests {
     }
 
     #[test]
+    fn a_warm_master_and_what_it_compiled_look_like_this_on_the_wire() {
+        let text = r#"{"certname":"compile1","address":"compile1:8140","kind":"sealed","isolation":"door-ca","standing":"warm","fit":"fit","seal":"sealed","in_flight":0,"catalogs":{"minutes":10,"environments":[]},"canary":{"compiled":3,"failed":0}}"#;
+        let view: MasterView = serde_json::from_str(text).unwrap();
+        assert_eq!((view.standing, view.canary.unwrap().compiled), (Standing::Warm, 3));
+        assert_eq!(serde_json::to_string(&view).unwrap(), text);
+        for standing in Standing::ALL {
+            assert_eq!(serde_json::to_value(standing).unwrap(), standing.name());
+        }
+    }
+
+    #[test]
     fn a_mistyped_field_of_a_change_is_refused_and_a_new_field_of_an_answer_is_not() {
         let typed = r#"{"certname":"a","generatoin":3}"#;
         assert!(serde_json::from_str::<Admit>(typed).is_err());
@@ -321,6 +342,8 @@ mod tests {
             seal: Some(Seal::Untested),
             seal_why: None,
             in_flight: 3,
+            catalogs: None,
+            canary: None,
         };
         let text = r#"{"certname":"compile1","address":"compile1:8140","kind":"sealed","isolation":"door-ca","standing":"draining","fit":"unknown","seal":"untested","in_flight":3}"#;
         assert_eq!(serde_json::to_string(&view).unwrap(), text);

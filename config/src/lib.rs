@@ -8,7 +8,7 @@
 //! | [`environment`] | the name of an environment, checked once |
 //! | [`class`] | the classes of requests: words shared by settings, wire and code |
 //! | [`master`] | a compile master as it stands on the roster |
-//! | [`roster`] | the admitted compile masters under a generation number, and what may be done to them |
+//! | [`roster`] | the admitted and the warm compile masters under a generation number, and what may be done to them |
 //! | [`proxy`] | the door's settings and bounds, every mistake told in one reading |
 //! | [`enroller`] | the enroller's settings and deadlines, likewise |
 //! | [`bound`] | bounds and deadlines: a default, a range and a reason each |

@@ -102,19 +102,23 @@ impl Check {
 pub enum Standing {
     /// Takes requests.
     Admitted,
+    /// Is asked and tested as an admitted one and gets no request of any agent: only its canary's, so that it is known
+    /// to compile before agents depend on it.
+    Warm,
     /// Finishes what it has and takes nothing new.
     Draining,
 }
 
 impl Standing {
     /// Every standing.
-    pub const ALL: [Self; 2] = [Self::Admitted, Self::Draining];
+    pub const ALL: [Self; 3] = [Self::Admitted, Self::Warm, Self::Draining];
 
     /// The word for it in the roster and on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Admitted => "admitted",
+            Self::Warm => "warm",
             Self::Draining => "draining",
         }
     }

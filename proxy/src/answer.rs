@@ -123,6 +123,8 @@ pub enum Refusal {
     NoMasterTested,
     /// Every master answers strangers.
     NoMasterSealed,
+    /// The canary of an open master, which knows its agents by their own TLS.
+    CanaryOfOpen,
     /// The last sealed master has left, and who connects anew is passed to an open one.
     ConnectAnew,
     /// Every connection that may be open to whoever was asked is in use.
@@ -234,6 +236,8 @@ impl Refusal {
                 "no compile master has shown yet that it refuses connections without a certificate of a door; come back later, or ask /v1/masters of the admin door for why"),
             Self::NoMasterSealed => row(S::SERVICE_UNAVAILABLE, Some(60), KEEP, "no_master_sealed", Side::Master,
                 "every compile master answers connections without a certificate of a door, so that nobody is sent to them; seal them, and ask /v1/masters of the admin door for how each is open"),
+            Self::CanaryOfOpen => row(S::MISDIRECTED_REQUEST, None, KEEP, "canary_of_open", Side::Agent,
+                "this certname is the canary of an open master, which ends its agents' TLS itself and is sent no request by a door; ask that master by its own name"),
             Self::ConnectAnew => row(S::SERVICE_UNAVAILABLE, Some(1), CLOSE, "connect_anew", Side::Door,
                 "the compile masters that this connection led to have left the roster, and others serve its address now; connect again"),
             Self::Full(Master) => row(S::SERVICE_UNAVAILABLE, Some(60), KEEP, "connections_full", Side::Master,
@@ -359,6 +363,7 @@ mod tests {
         Refusal::NoMasterFit,
         Refusal::NoMasterTested,
         Refusal::NoMasterSealed,
+        Refusal::CanaryOfOpen,
         Refusal::ConnectAnew,
         Refusal::Full(Backend::Master),
         Refusal::Full(Backend::Mom),

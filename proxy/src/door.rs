@@ -198,9 +198,16 @@ impl Door {
         if able.into_iter().all(|able| able) {
             return why;
         }
-        if snapshot.roster.masters.is_empty() {
+        let masters = &snapshot.roster.masters;
+        if masters.is_empty() {
             why.push(
                 "the roster is empty: admit a compile master with `stagedoor roster admit CERTNAME`"
+                    .to_owned(),
+            );
+        } else if masters.iter().all(|master| master.standing == Standing::Warm) {
+            why.push(
+                "every compile master on the roster is warm and none takes requests: admit one with `stagedoor roster \
+                 admit CERTNAME`"
                     .to_owned(),
             );
         } else {

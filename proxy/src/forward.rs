@@ -1,4 +1,8 @@
-//! One request, from its head to the head of its response. Read from the top, it is the path drawn in `lib`.
+//! One request, from its head to the head of its response. Read from the top, it is the path drawn in `lib`; whom it is
+//! given to is in [`masters`] and [`mom`].
+
+mod masters;
+mod mom;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -6,25 +10,22 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use stagedoor_config::class::{Class, Destination, Replay};
 
-use crate::answer::{Backend, Refusal};
-use crate::attempt::{Landed, Missed, Outbound, attempt};
+use crate::answer::Refusal;
+use crate::attempt::{Landed, Outbound};
 use crate::body::{self, Limits, Taken, Unread};
 use crate::connection::Connection;
 use crate::door::{Door, Snapshot};
 use crate::headers::{self, Framing, Stated};
 use crate::identity::Identity;
 use crate::link::Terms;
-use crate::observe::record::{Asked, ENVIRONMENT, Outcome, Record, clip};
+use crate::observe::record::{ENVIRONMENT, Outcome, Record, clip};
 use crate::pace::{Least, Pace};
-use crate::places::{self, Place};
-use crate::pool::InHand;
+use crate::places::Place;
 use crate::pool::pick::{Want, hash};
-use crate::pool::state::Nobody;
-use crate::renewal::Origin;
 use crate::retry::{self, Failure, Left, Next};
 use crate::route::{self, Route};
 use crate::transfer::{self, Download, Line, Outgoing};
@@ -267,179 +268,23 @@ impl<'a> Asking<'a> {
         Least { bytes: (bounds.rate as u64).saturating_mul(window.as_secs()), window }
     }
 
-    /// Has a request answered by the Master of Masters, within the places its kind has there.
-    async fn ask_mom(&mut self, class: Class, out: &mut Outbound) -> Result<Answer, Refusal> {
-        let door = &self.connection.door;
-        let mut place = door.places.at_mom(class, self.connection.peer.ip(), door.observe.metrics()).await;
-        if place.is_none() {
-            return Err(Refusal::MomBusy);
-        }
-        self.line.note(|record| record.asked = Asked::Mom);
-        let replay = class.replay();
-        let peer = &door.mom;
-        let (mut made, mut fresh) = (0, false);
-        loop {
-            made += 1;
-            let terms = self.terms(&self.snapshot.bare_tls, replay, fresh);
-            let mut phases = self.line.phases();
-            let patience = self.snapshot.settings.bounds.response_time.min(places::FOR_AN_ANSWER);
-            let links = &self.connection.links;
-            let (landed, back) = attempt(links, peer, terms, patience, out, place.take(), &mut phases).await;
-            place = back;
-            self.line.attempted(made, phases);
-            let missed = match landed {
-                Ok(landed) => return Ok(Answer::Passed(landed, place)),
-                Err(missed) => missed,
-            };
-            // There is only the one: another means the same once more, and a refused connection stays refused.
-            if self.next(replay, missed, made, out) != Next::SameOverNew {
-                return Err(missed.refusal);
-            }
-            fresh = true;
-        }
-    }
-
-    /// Has the agent's certificate renewed.
-    async fn renew(&mut self, id: HeaderValue) -> Result<Answer, Refusal> {
-        let connection = self.connection;
-        let door = &connection.door;
-        let place = door.places.at_mom(Class::Renewal, connection.peer.ip(), door.observe.metrics()).await;
-        let place = place.ok_or(Refusal::RenewalBusy)?;
-        // It may have waited, and trust may have changed meanwhile.
-        self.snapshot = door.snapshot.load_full();
-        let agent = connection.identity(&self.snapshot)?.verified().ok_or(Refusal::NeedsIdentity)?;
-        let shown = self.snapshot.renewal.as_ref().ok_or(Refusal::Renewal)?;
-        self.line.note(|record| record.asked = Asked::Mom);
-        let mut phases = self.line.phases();
-        let patience = self.snapshot.settings.bounds.connect_time;
-        let (from, shown) = (Origin { peer: &connection.peer_header, id }, (shown, self.snapshot.generation));
-        let links = &connection.links;
-        let landed = door.renewals.ask(links, shown, patience, (agent, from), place, &mut phases).await;
-        self.line.attempted(1, phases);
-        landed.map(|(landed, place)| Answer::Passed(landed, place))
-    }
-
-    /// Has a request answered by a compile master, and by another where that is safe.
-    async fn ask_masters(
-        &mut self,
-        class: Class,
-        want: Want,
-        size: usize,
-        out: &mut Outbound,
-    ) -> Result<Landed, Refusal> {
-        let door = &self.connection.door;
-        let replay = class.replay();
-        let mut tried = Vec::new();
-        let mut made = 0;
-        // What the agent gets when nobody does better.
-        let mut second_best = None;
-        while let Some(hand) = door.pool.take(want, &tried).or_else(|| self.leaving(want, &tried)) {
-            let member = Arc::clone(&hand.member);
-            if size > member.header_limit {
-                return Err(Refusal::HeadForMaster);
-            }
-            self.line.note(|record| record.asked = Asked::Master(Arc::clone(&member.metrics)));
-            let (mut hand, mut fresh) = (Some(hand), false);
-            let next = loop {
-                made += 1;
-                let terms = self.terms(self.snapshot.tls_towards(member.kind), replay, fresh);
-                let mut phases = self.line.phases();
-                let patience = self.snapshot.settings.bounds.response_time;
-                let (landed, back) = attempt(
-                    &self.connection.links,
-                    &member.peer,
-                    terms,
-                    patience,
-                    out,
-                    hand.take(),
-                    &mut phases,
-                )
-                .await;
-                hand = back;
-                self.line.attempted(made, phases);
-                let next = match landed {
-                    Ok(landed) if is_refused(&landed) => {
-                        second_best = Some(Ok(landed));
-                        let failure = Failure::Refused;
-                        self.next(replay, Missed { failure, refusal: Refusal::NoMasterFit }, made, out)
-                    }
-                    // Another master may have it on its own disk; its absence costs no work and counts as no attempt.
-                    Ok(landed) if is_missing_backup(class, out, &landed) => {
-                        second_best = Some(Ok(landed));
-                        made = 0;
-                        Next::Another
-                    }
-                    Ok(landed) => {
-                        self.compiled(class, &landed, member.id);
-                        return Ok(landed);
-                    }
-                    Err(missed) => {
-                        // An answer, or a master that is only busy, says more to an agent than one that is gone.
-                        if !matches!(second_best, Some(Ok(_) | Err(Refusal::Full(_)))) {
-                            second_best = Some(Err(missed.refusal));
-                        }
-                        self.next(replay, missed, made, out)
-                    }
-                };
-                if next != Next::SameOverNew {
-                    break next;
-                }
-                fresh = true;
-            };
-            if next == Next::GiveUp {
-                break;
-            }
-            tried.push(member.id);
-        }
-        second_best.unwrap_or_else(|| Err(self.nobody()))
-    }
-
-    /// The last sealed master, while it drains: this agent's run began with it, and an agent does not survive the loss of
-    /// a request.
-    fn leaving(&self, want: Want, tried: &[u32]) -> Option<InHand> {
-        let door = &self.connection.door;
-        moved(door).then(|| door.pool.take_leaving(want, tried)).flatten()
-    }
-
-    /// The answer when there is nobody to ask.
-    fn nobody(&self) -> Refusal {
-        if self.snapshot.roster.masters.is_empty() {
-            return Refusal::RosterEmpty;
-        }
-        let pool = &self.connection.door.pool;
-        if moved(&self.connection.door) {
-            return Refusal::ConnectAnew;
-        }
-        match pool.nobody() {
-            Nobody::TakesWork => Refusal::NoMasterFit,
-            Nobody::IsTested => Refusal::NoMasterTested,
-            Nobody::IsSealed => Refusal::NoMasterSealed,
-        }
-    }
-
     fn terms<'t>(&self, tls: &'t Arc<rustls::ClientConfig>, replay: Replay, fresh: bool) -> Terms<'t> {
         let patience = self.snapshot.settings.bounds.connect_time;
         Terms { tls, generation: self.snapshot.generation, lately: replay != Replay::Safe, fresh, patience }
     }
 
-    fn next(&self, replay: Replay, missed: Missed, made: u32, out: &Outbound) -> Next {
+    /// What is left to try with after so many attempts, and whether there is somebody else to ask.
+    fn left(&self, made: u32, elsewhere: bool, out: &Outbound) -> Left {
         let allowed = self.snapshot.settings.bounds.attempts;
-        let left = Left { made, allowed, body_kept: out.can_be_sent_again() };
-        let next = retry::next(replay, missed.failure, left);
-        if next != Next::GiveUp {
-            self.connection.door.observe.metrics().retries.count(missed.failure.word());
-        }
-        next
+        Left { made, allowed, elsewhere, body_kept: out.can_be_sent_again() }
     }
 
-    /// Remembers who compiled, so that the run's static files are asked of the master that has the code.
-    fn compiled(&self, class: Class, landed: &Landed, master: u32) {
-        if class == Class::Catalog
-            && landed.response.status() == StatusCode::OK
-            && let Some(agent) = self.connection.certname()
-        {
-            self.connection.door.pool.compiled(agent, master);
+    fn next(&self, replay: Replay, failure: Failure, left: Left) -> Next {
+        let next = retry::next(replay, failure, left);
+        if next != Next::GiveUp {
+            self.connection.door.observe.metrics().retries.count(failure.word());
         }
+        next
     }
 
     /// Passes a server's response on.
@@ -461,18 +306,4 @@ impl<'a> Asking<'a> {
         response.headers_mut().insert(headers::X_REQUEST_ID, id);
         response
     }
-}
-
-/// 503 with `Retry-After`: the queue limit was met before any work was done. Without it, Puppet Server has let the
-/// request wait for its borrow timeout of 20 minutes.
-fn is_refused(landed: &Landed) -> bool {
-    landed.response.status() == StatusCode::SERVICE_UNAVAILABLE
-        && landed.response.headers().contains_key(header::RETRY_AFTER)
-}
-
-fn is_missing_backup(class: Class, out: &Outbound, landed: &Landed) -> bool {
-    class == Class::FileBucket
-        && landed.response.status() == StatusCode::NOT_FOUND
-        && (out.head.method == Method::GET || out.head.method == Method::HEAD)
-        && landed.link.peer().backend() == Backend::Master
 }

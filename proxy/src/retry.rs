@@ -62,6 +62,8 @@ pub struct Left {
     pub allowed: u32,
     /// Whether the whole body can be sent again.
     pub body_kept: bool,
+    /// Whether another may be asked: not for a canary, and not where there is only the one.
+    pub elsewhere: bool,
 }
 
 /// Decides what follows a failure.
@@ -74,15 +76,16 @@ pub fn next(replay: Replay, failure: Failure, left: Left) -> Next {
     if left.made >= left.allowed {
         return Next::GiveUp;
     }
+    let another = if left.elsewhere { Next::Another } else { Next::GiveUp };
     match failure {
         // Nothing was written, so the body has not been touched, kept or not.
-        Failure::Unconnected | Failure::NothingSent => Next::Another,
-        Failure::Refused if left.body_kept => Next::Another,
+        Failure::Unconnected | Failure::NothingSent => another,
+        Failure::Refused if left.body_kept => another,
         Failure::Cut { reused } if left.body_kept && replay == Replay::Safe => {
             if reused {
                 Next::SameOverNew
             } else {
-                Next::Another
+                another
             }
         }
         Failure::Refused | Failure::Cut { .. } | Failure::Silent | Failure::ClosedIdle => Next::GiveUp,
@@ -93,7 +96,7 @@ pub fn next(replay: Replay, failure: Failure, left: Left) -> Next {
 mod tests {
     use super::*;
 
-    const KEPT: Left = Left { made: 1, allowed: 3, body_kept: true };
+    const KEPT: Left = Left { made: 1, allowed: 3, body_kept: true, elsewhere: true };
     const STREAMED: Left = Left { body_kept: false, ..KEPT };
 
     #[test]
@@ -135,6 +138,26 @@ mod tests {
     #[test]
     fn a_connection_closed_while_idle_costs_no_attempt() {
         let only = Left { allowed: 1, ..KEPT };
+        assert_eq!(next(Replay::Never, Failure::ClosedIdle, only), Next::SameOverNew);
+    }
+
+    #[test]
+    fn where_there_is_only_one_to_ask_nobody_else_is() {
+        let only = Left { elsewhere: false, ..KEPT };
+        for replay in [Replay::Safe, Replay::RefusedOnly, Replay::Never] {
+            for failure in [
+                Failure::Unconnected,
+                Failure::ClosedIdle,
+                Failure::NothingSent,
+                Failure::Cut { reused: true },
+                Failure::Cut { reused: false },
+                Failure::Refused,
+                Failure::Silent,
+            ] {
+                assert_ne!(next(replay, failure, only), Next::Another, "{replay:?} {failure:?}");
+            }
+        }
+        assert_eq!(next(Replay::Safe, Failure::Cut { reused: true }, only), Next::SameOverNew);
         assert_eq!(next(Replay::Never, Failure::ClosedIdle, only), Next::SameOverNew);
     }
 

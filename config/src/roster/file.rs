@@ -23,7 +23,7 @@ const LAST_GENERATION: u64 = (1 << 53) - 1;
 
 const HEADER: &str = "\
 # The compile masters that this door admits. The door is the only writer of this file and does not look at it again
-# while it runs: use `stagedoor roster admit`, `drain`, `undrain` and `retire`.
+# while it runs: use `stagedoor roster admit`, `warm`, `drain`, `undrain` and `retire`.
 ";
 
 impl Roster {
@@ -138,7 +138,7 @@ fn master(section: &mut Section<'_>, before: &[Master], doc: &mut Document<'_>) 
         .need("address", doc, expected)
         .and_then(|entry| entry.text(doc, expected, |text| is_host_and_port(text).then(|| text.to_owned())));
     let kind = kind(section, doc);
-    let expected = "\"admitted\" or \"draining\"";
+    let expected = "\"admitted\", \"warm\" or \"draining\"";
     let standing = section.need("standing", doc, expected).and_then(|entry| {
         entry.text(doc, expected, |text| Standing::ALL.into_iter().find(|standing| standing.name() == text))
     });

@@ -1,4 +1,4 @@
-//! The roster: the admitted compile masters under a generation number.
+//! The roster: the admitted compile masters, and those that are warmed for it, under a generation number.
 //!
 //! It is a value. Every change makes a new one whose generation is one higher, so that two operators cannot undo
 //! each other unseen: whoever names the generation they looked at is refused once it has moved on. A change that
@@ -27,12 +27,12 @@ pub const VERSION: u64 = 1;
 /// every few seconds and a place in every decision.
 pub const MOST_MASTERS: usize = 1_000;
 
-/// The compile masters that agents may be sent to.
+/// The compile masters that agents are sent to, those that they will be sent to, and those that finish what they have.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Roster {
     /// Counts up by one with every change.
     pub generation: u64,
-    /// In the order they were admitted; no certname twice.
+    /// In the order they came; no certname twice.
     pub masters: Vec<Master>,
 }
 
@@ -70,6 +70,20 @@ pub enum RosterRefusal {
     /// It still takes requests.
     #[error("{certname} is admitted and may have requests under way")]
     NotDrained {
+        /// Who was named.
+        certname: Certname,
+    },
+    /// It is past being warmed: agents are sent to it, or were.
+    #[error("{certname} is {}: only a master that is not on the roster can be warmed", .standing.name())]
+    PastWarm {
+        /// Who was named.
+        certname: Certname,
+        /// How it stands.
+        standing: Standing,
+    },
+    /// There is nothing to drain: no agent is sent to it.
+    #[error("{certname} is warm and takes no requests")]
+    Warm {
         /// Who was named.
         certname: Certname,
     },
@@ -125,6 +139,10 @@ impl RosterRefusal {
             }
             Self::Unknown { nearest: Some(near), .. } => format!("did you mean {near}?"),
             Self::Unknown { nearest: None, .. } => "see who is there with `stagedoor roster show`".to_owned(),
+            Self::Differs { there } if there.standing == Standing::Warm => {
+                "to change it, retire it, which nothing has to be drained for, and put it there anew"
+                    .to_owned()
+            }
             Self::Differs { .. } => "to change it, drain it, retire it and admit it anew".to_owned(),
             Self::Draining { certname } => {
                 format!("to let it take requests again, `stagedoor roster undrain {certname}`")
@@ -132,6 +150,15 @@ impl RosterRefusal {
             Self::NotDrained { certname } => format!(
                 "drain it first with `stagedoor roster drain {certname}` and see it finish, or retire it with --force: it \
                  finishes what it has unseen"
+            ),
+            Self::PastWarm { certname, .. } => {
+                format!(
+                    "to warm it anew, drain it and retire it with `stagedoor roster retire {certname}` first"
+                )
+            }
+            Self::Warm { certname } => format!(
+                "let it take requests with `stagedoor roster admit {certname}`, or take it off the roster with \
+                 `stagedoor roster retire {certname}`"
             ),
             Self::Full => "retire a master first".to_owned(),
             Self::NotAHostName { .. } => "letters, digits, `-`, `_` and `.`, in lower case".to_owned(),
@@ -155,23 +182,43 @@ impl Roster {
         self.masters.iter().find(|master| master.certname == *certname)
     }
 
-    /// Puts a master on the roster.
+    /// Lets a master take requests, one that is warm or one that comes.
     ///
     /// # Errors
     /// It is there otherwise or is draining, the roster is full or has moved on, or the master's fields are wrong.
     pub fn admit(&self, master: Master, generation: Option<u64>) -> Result<Self, RosterRefusal> {
-        let master = Master { standing: Standing::Admitted, ..master };
-        if let Some(there) = self.master(&master.certname) {
-            if there.standing == Standing::Draining
-                && (Master { standing: Standing::Admitted, ..there.clone() }) == master
-            {
-                return Err(RosterRefusal::Draining { certname: master.certname });
-            }
-            if *there != master {
-                return Err(RosterRefusal::Differs { there: Box::new(there.clone()) });
-            }
-            return Ok(self.clone());
+        match self.alike(&master)? {
+            None => self.join(Master { standing: Standing::Admitted, ..master }, generation),
+            Some(Standing::Admitted) => Ok(self.clone()),
+            Some(Standing::Warm) => self.stand(&master.certname, Standing::Admitted, generation),
+            Some(Standing::Draining) => Err(RosterRefusal::Draining { certname: master.certname }),
         }
+    }
+
+    /// Puts a master on the roster that gets no request of any agent until it is admitted.
+    ///
+    /// # Errors
+    /// It is there otherwise or is past that, the roster is full or has moved on, or the master's fields are wrong.
+    pub fn warm(&self, master: Master, generation: Option<u64>) -> Result<Self, RosterRefusal> {
+        match self.alike(&master)? {
+            None => self.join(Master { standing: Standing::Warm, ..master }, generation),
+            Some(Standing::Warm) => Ok(self.clone()),
+            Some(standing) => Err(RosterRefusal::PastWarm { certname: master.certname, standing }),
+        }
+    }
+
+    /// How the master of this name stands, whose entry is the same otherwise; none where there is none.
+    fn alike(&self, master: &Master) -> Result<Option<Standing>, RosterRefusal> {
+        match self.master(&master.certname) {
+            None => Ok(None),
+            Some(there) if *there == (Master { standing: there.standing, ..master.clone() }) => {
+                Ok(Some(there.standing))
+            }
+            Some(there) => Err(RosterRefusal::Differs { there: Box::new(there.clone()) }),
+        }
+    }
+
+    fn join(&self, master: Master, generation: Option<u64>) -> Result<Self, RosterRefusal> {
         self.is_at(generation)?;
         if Certname::parse_host(master.certname.as_str()).is_err() {
             return Err(RosterRefusal::NotAHostName { certname: master.certname });
@@ -200,20 +247,29 @@ impl Roster {
     /// Lets a master finish what it has and take nothing new.
     ///
     /// # Errors
-    /// It is not there, or the roster has moved on.
+    /// It is not there or is warm, or the roster has moved on.
     pub fn drain(&self, certname: &Certname, generation: Option<u64>) -> Result<Self, RosterRefusal> {
+        self.is_not_warm(certname)?;
         self.stand(certname, Standing::Draining, generation)
     }
 
     /// Lets a draining master take requests again.
     ///
     /// # Errors
-    /// It is not there, or the roster has moved on.
+    /// It is not there or is warm, or the roster has moved on.
     pub fn undrain(&self, certname: &Certname, generation: Option<u64>) -> Result<Self, RosterRefusal> {
+        self.is_not_warm(certname)?;
         self.stand(certname, Standing::Admitted, generation)
     }
 
-    /// Takes a master off the roster: one that is draining, or with `force` any.
+    fn is_not_warm(&self, certname: &Certname) -> Result<(), RosterRefusal> {
+        match self.known(certname)?.standing {
+            Standing::Warm => Err(RosterRefusal::Warm { certname: certname.clone() }),
+            Standing::Admitted | Standing::Draining => Ok(()),
+        }
+    }
+
+    /// Takes a master off the roster: one that is draining or warm, or with `force` any.
     ///
     /// # Errors
     /// It is not there, it still takes requests, or the roster has moved on.
@@ -225,7 +281,7 @@ impl Roster {
     ) -> Result<Self, RosterRefusal> {
         let there = self.known(certname)?;
         self.is_at(generation)?;
-        if there.standing != Standing::Draining && !force {
+        if there.standing == Standing::Admitted && !force {
             return Err(RosterRefusal::NotDrained { certname: certname.clone() });
         }
         let mut next = self.next();

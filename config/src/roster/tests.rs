@@ -105,6 +105,59 @@ fn admitting_never_undoes_a_drain_or_changes_an_address_unseen() {
 }
 
 #[test]
+fn a_master_is_warmed_then_admitted_each_once() {
+    let warm = two().warm(master("compile3.example.com"), Some(2)).unwrap();
+    assert_eq!((warm.generation, warm.masters[2].standing), (3, Standing::Warm));
+    assert_eq!(warm.masters[..2], two().masters[..]);
+    assert_eq!(warm.warm(master("compile3.example.com"), Some(2)).unwrap(), warm, "asking twice");
+    let moved = RosterRefusal::MovedOn { expected: 2, found: 3 };
+    assert_eq!(warm.admit(master("compile3.example.com"), Some(2)), Err(moved));
+    let admitted = warm.admit(master("compile3.example.com"), Some(3)).unwrap();
+    assert_eq!((admitted.generation, admitted.masters[2].standing), (4, Standing::Admitted));
+    assert_eq!(
+        admitted,
+        two().admit(master("compile3.example.com"), None).map(|r| Roster { generation: 4, ..r }).unwrap()
+    );
+    let elsewhere = || Master { address: "10.0.0.9:8140".into(), ..master("compile3.example.com") };
+    for refused in [warm.admit(elsewhere(), None), warm.warm(elsewhere(), None)] {
+        let refused = refused.unwrap_err();
+        assert!(
+            matches!(refused, RosterRefusal::Differs { .. }) && refused.hint().contains("retire it"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn no_master_that_agents_were_sent_to_becomes_warm() {
+    let roster = two().drain(&name("compile2.example.com"), None).unwrap();
+    for (certname, standing) in [("compile1.example.com", "admitted"), ("compile2.example.com", "draining")] {
+        let refusal = roster.warm(master(certname), None).unwrap_err();
+        assert!(matches!(refusal, RosterRefusal::PastWarm { .. }), "{refusal}");
+        assert!(refusal.to_string().contains(&format!("is {standing}")) && !refusal.hint().is_empty());
+    }
+}
+
+#[test]
+fn a_warm_master_has_nothing_to_drain_and_is_retired_without_force() {
+    let roster = Roster::default().warm(master("compile1.example.com"), None).unwrap();
+    let compile1 = name("compile1.example.com");
+    for refused in [roster.drain(&compile1, None), roster.undrain(&compile1, None)] {
+        let refusal = refused.unwrap_err();
+        assert_eq!(refusal, RosterRefusal::Warm { certname: compile1.clone() });
+        assert!(refusal.hint().contains("roster admit") && refusal.hint().contains("roster retire"));
+    }
+    assert_eq!(
+        roster.retire(&compile1, false, Some(1)).unwrap(),
+        Roster { generation: 2, masters: Vec::new() }
+    );
+    assert!(matches!(
+        Roster::default().warm(Master { header_limit: 100, ..master("compile1") }, None),
+        Err(RosterRefusal::HeaderLimit { .. })
+    ));
+}
+
+#[test]
 fn a_master_that_could_not_be_read_back_is_not_admitted() {
     let roster = two();
     let new = || master("compile3.example.com");
@@ -210,7 +263,7 @@ prop_compose! {
     fn any_master(number: usize)(
         host in "[a-z0-9][a-z0-9_-]{0,20}(\\.[a-z0-9][a-z0-9-]{0,10}){0,3}",
         port in 1_u16..,
-        draining in any::<bool>(),
+        standing in prop::sample::select(&Standing::ALL[..]),
         header_limit in HEADER_LIMITS,
         kind in prop_oneof![
             prop::sample::select(&Isolation::ALL[..]).prop_map(|isolation| Kind::Sealed { isolation }),
@@ -222,7 +275,7 @@ prop_compose! {
             certname: Certname::parse_host(&format!("m{number}.{host}")).unwrap(),
             address: format!("m{number}.{host}:{port}"),
             kind,
-            standing: if draining { Standing::Draining } else { Standing::Admitted },
+            standing,
             header_limit,
             jrubies: NonZero::new(jrubies),
         }

@@ -12,7 +12,7 @@
 //! | `GET /v1/roster` | the roster in force |
 //! | `GET /v1/masters` | each master as the door sees it |
 //! | `GET /v1/masters/NAME/status` | what one master says of itself |
-//! | `POST /v1/roster/{admit,drain,undrain,retire}` | the roster after the change, on `admin.unix` alone |
+//! | `POST /v1/roster/{admit,warm,drain,undrain,retire}` | the roster after the change, on `admin.unix` alone |
 //! | `POST /v1/flush` | what became of each master's environment cache, on `admin.unix` alone |
 //!
 //! It runs beside the threads that serve agents, never on them, and knows the running door by [`Inside`] alone.

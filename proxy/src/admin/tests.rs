@@ -49,7 +49,7 @@ async fn a_door_that_is_not_ready_says_why() {
 #[tokio::test]
 async fn nothing_can_be_changed_through_the_http_door() {
     let doors = doors().await;
-    for what in ["roster/admit", "roster/drain", "roster/undrain", "roster/retire", "flush"] {
+    for what in ["roster/admit", "roster/warm", "roster/drain", "roster/undrain", "roster/retire", "flush"] {
         for method in ["POST", "GET"] {
             let (path, body) = (format!("/v1/{what}"), admission("compile1.example.com"));
             let answer = ask(doors.http().await, method, &path, "localhost", Some(&body)).await;
@@ -111,6 +111,29 @@ async fn a_master_is_admitted_drained_undrained_and_retired_through_the_unix_doo
     doors.change("drain", name.clone()).await;
     let (status, roster) = doors.change("retire", name).await;
     assert_eq!((status, roster), (200, json!({ "generation": 5, "masters": [] })));
+}
+
+#[tokio::test]
+async fn a_master_is_warmed_and_admitted_through_the_unix_door() {
+    let doors = doors().await;
+    let name = json!({ "certname": "compile1.example.com" });
+    let (status, roster) = doors.change("warm", admission("compile1.example.com")).await;
+    assert_eq!((status, &roster["masters"][0]["standing"]), (200, &json!("warm")), "{roster}");
+    for (what, body, words) in [
+        ("drain", name.clone(), "is warm"),
+        ("undrain", name.clone(), "is warm"),
+        ("admit", json!({ "certname": "compile1.example.com", "address": "10.0.0.9:8140" }), "otherwise"),
+        ("admit", json!({ "certname": "compile1.example.com", "generation": 0 }), "generation 1"),
+    ] {
+        let (status, refusal) = doors.change(what, body).await;
+        assert_eq!(status, 409, "{what}: {refusal}");
+        assert!(refusal["error"].as_str().unwrap().contains(words), "{refusal}");
+    }
+    let (status, roster) = doors.change("admit", admission("compile1.example.com")).await;
+    assert_eq!((status, &roster["masters"][0]["standing"]), (200, &json!("admitted")), "{roster}");
+    let (status, refusal) = doors.change("warm", admission("compile1.example.com")).await;
+    assert_eq!(status, 409, "{refusal}");
+    assert!(refusal["hint"].as_str().unwrap().contains("retire"), "{refusal}");
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ type Body<T> = Result<Json<T>, JsonRejection>;
 pub(super) fn routes() -> Router<Door> {
     Router::new()
         .route("/v1/roster/admit", post(admit))
+        .route("/v1/roster/warm", post(warm))
         .route("/v1/roster/drain", post(drain))
         .route("/v1/roster/undrain", post(undrain))
         .route("/v1/roster/retire", post(retire))
@@ -31,7 +32,7 @@ pub(super) fn routes() -> Router<Door> {
 
 /// The same paths on the door that changes nothing: a refusal that says where to go, whatever the body is.
 pub(super) fn elsewhere() -> Router<Door> {
-    let changes = ["roster/admit", "roster/drain", "roster/undrain", "roster/retire", "flush"];
+    let changes = ["roster/admit", "roster/warm", "roster/drain", "roster/undrain", "roster/retire", "flush"];
     changes.iter().fold(Router::new(), |routes, change| routes.route(&format!("/v1/{change}"), any(not_here)))
 }
 
@@ -49,6 +50,15 @@ async fn admit(
         let certname = asked.certname.to_string();
         let admit = move |roster: &Roster| roster.admit(asked.master()?, asked.generation);
         (certname, Box::new(admit))
+    })
+    .await
+}
+
+async fn warm(State(door): State<Door>, Extension(caller): Extension<Caller>, body: Body<Admit>) -> Response {
+    changed(door, caller, "warm", body, |asked| {
+        let certname = asked.certname.to_string();
+        let warm = move |roster: &Roster| roster.warm(asked.master()?, asked.generation);
+        (certname, Box::new(warm))
     })
     .await
 }
@@ -147,6 +157,8 @@ const fn status(why: &RosterRefusal) -> StatusCode {
         | RosterRefusal::Differs { .. }
         | RosterRefusal::Draining { .. }
         | RosterRefusal::NotDrained { .. }
+        | RosterRefusal::PastWarm { .. }
+        | RosterRefusal::Warm { .. }
         | RosterRefusal::Both { .. }
         | RosterRefusal::Full => StatusCode::CONFLICT,
         RosterRefusal::NotAHostName { .. }

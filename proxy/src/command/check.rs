@@ -11,6 +11,7 @@ use std::sync::Arc;
 use clap::Args;
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
+use stagedoor_config::master::Standing;
 use stagedoor_config::mistake::{Mistake, report};
 use stagedoor_config::proxy::{KeyPair, Settings};
 use stagedoor_config::read::{self, NotRead};
@@ -254,6 +255,10 @@ impl Found {
                 self.facts.push(format!("roster: generation {}, {count} masters", roster.generation));
                 if count == 0 {
                     self.warn("roster.file", "the roster is empty, so agents are told to come back later");
+                } else if roster.masters.iter().all(|master| master.standing == Standing::Warm) {
+                    let why = "every master on the roster is warm and takes no requests, so agents are told to come back \
+                               later: admit one with `stagedoor roster admit CERTNAME`";
+                    self.warn("roster.file", why);
                 }
                 self.behind(settings, &roster);
                 self.outside(settings, &roster);

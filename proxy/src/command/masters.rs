@@ -29,7 +29,8 @@ impl Asked {
 
 fn words(view: &MastersView, colours: bool) -> String {
     if view.masters.is_empty() {
-        return "no compile master is admitted; `stagedoor roster admit CERTNAME` admits one\n".to_owned();
+        return "no compile master is on the roster; `stagedoor roster admit CERTNAME` admits one\n"
+            .to_owned();
     }
     let head = ["CERTNAME", "KIND", "SEAL", "STANDING", "FIT", "IN FLIGHT", "WHY"].map(Cell::plain);
     let mut rows = vec![head.to_vec()];
@@ -40,7 +41,7 @@ fn words(view: &MastersView, colours: bool) -> String {
 fn row(master: &MasterView) -> Vec<Cell> {
     let standing = match master.standing {
         Standing::Admitted => Paint::Plain,
-        Standing::Draining => Paint::Odd,
+        Standing::Warm | Standing::Draining => Paint::Odd,
     };
     let fit = match master.fit {
         Fit::Fit => Paint::Good,
@@ -88,6 +89,8 @@ mod tests {
             seal,
             seal_why: (seal == Some(Seal::Unsealed)).then(|| "gets no request: it answers 200".to_owned()),
             in_flight: 12,
+            catalogs: None,
+            canary: None,
         };
         let firewall = Kind::Sealed { isolation: Isolation::Firewall };
         let open = Kind::Open { check: Check::Status };
@@ -110,14 +113,14 @@ mod tests {
                     Some("no answer in time"),
                     Some(Seal::Unsealed),
                 ),
-                master("c3", open, Standing::Admitted, Fit::Unknown, None, None),
+                master("c3", open, Standing::Warm, Fit::Unknown, None, None),
             ],
         };
         let expected = "\
 CERTNAME              KIND                SEAL      STANDING  FIT      IN FLIGHT  WHY
 compile1.example.com  sealed by door-ca   sealed    admitted  fit      12
 c2                    sealed by firewall  unsealed  draining  unfit    12         gets no request: it answers 200; no answer in time
-c3                    open                -         admitted  unknown  12
+c3                    open                -         warm      unknown  12
 ";
         assert_eq!(words(&view, false), expected);
         assert!(words(&view, true).contains("\x1b[31munfit\x1b[0m"));

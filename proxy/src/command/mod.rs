@@ -63,7 +63,7 @@ enum Command {
     },
     /// Read the settings and every file they name, and tell every mistake.
     Check(check::Check),
-    /// Show or change the compile masters that the running door admits.
+    /// Show or change the compile masters that the running door sends agents to.
     Roster(roster::Asked),
     /// Make and keep the private CA whose certificates alone open sealed masters.
     DoorCa(door_ca::Asked),
@@ -165,6 +165,7 @@ mod tests {
             "stagedoor roster admit compile1.example.com --address 10.0.0.1:8140 --header-limit 16384 --generation 3",
             "stagedoor roster admit compile1.example.com --open --check tcp --jrubies 4",
             "stagedoor roster admit compile1.example.com --isolation firewall",
+            "stagedoor roster warm compile1.example.com --isolation firewall --jrubies 4 --generation 3",
             "stagedoor roster drain compile1.example.com --socket /run/x.sock",
             "stagedoor roster undrain compile1.example.com",
             "stagedoor roster retire compile1.example.com --force --config /x",
@@ -189,6 +190,7 @@ mod tests {
             "stagedoor rum",
             "stagedoor roster drain",
             "stagedoor roster drain Compile1",
+            "stagedoor roster warm compile1.example.com --open --isolation firewall",
             "stagedoor flush --environment a/b",
             "stagedoor flush production",
         ] {

@@ -26,31 +26,12 @@ pub(super) struct Asked {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Show who is admitted, and how each does.
+    /// Show who is on the roster, and how each does.
     Show,
-    /// Put a compile master on the roster.
-    Admit {
-        #[command(flatten)]
-        one: One,
-        /// Where it is reached [default: its certname on port 8140].
-        #[arg(long, value_name = "HOST:PORT")]
-        address: Option<String>,
-        /// The most bytes of request head that it reads (webserver.conf's request-header-max-size) [default: 8192].
-        #[arg(long, value_name = "BYTES")]
-        header_limit: Option<usize>,
-        /// It ends agents' TLS itself and believes no identity headers: it is passed bytes.
-        #[arg(long)]
-        open: bool,
-        /// How an open master is asked whether it is fit: "tcp" for Puppet Enterprise 3.x [default: status].
-        #[arg(long, value_name = "CHECK", value_parser = check, requires = "open")]
-        check: Option<CheckBy>,
-        /// What keeps everybody but the doors away from a sealed one: "door-ca" or "firewall" [default: door-ca].
-        #[arg(long, value_name = "ISOLATION", value_parser = isolation, conflicts_with = "open")]
-        isolation: Option<Isolation>,
-        /// How many catalogs it compiles at once (max-active-instances) [default: not said].
-        #[arg(long, value_name = "NUMBER")]
-        jrubies: Option<NonZero<u16>>,
-    },
+    /// Let a compile master take requests: one that comes, or one that is warm.
+    Admit(Comes),
+    /// Put a compile master on the roster that gets no request of any agent but its canary until it is admitted.
+    Warm(Comes),
     /// Let a master finish what it has and send it nothing new.
     Drain {
         #[command(flatten)]
@@ -61,7 +42,7 @@ enum What {
         #[command(flatten)]
         one: One,
     },
-    /// Take a drained master off the roster.
+    /// Take a drained master, or a warm one, off the roster.
     Retire {
         #[command(flatten)]
         one: One,
@@ -69,6 +50,31 @@ enum What {
         #[arg(long)]
         force: bool,
     },
+}
+
+/// A master that comes, as it is.
+#[derive(Debug, Clone, Args)]
+struct Comes {
+    #[command(flatten)]
+    one: One,
+    /// Where it is reached [default: its certname on port 8140].
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
+    /// The most bytes of request head that it reads (webserver.conf's request-header-max-size) [default: 8192].
+    #[arg(long, value_name = "BYTES")]
+    header_limit: Option<usize>,
+    /// It ends agents' TLS itself and believes no identity headers: it is passed bytes.
+    #[arg(long)]
+    open: bool,
+    /// How an open master is asked whether it is fit: "tcp" for Puppet Enterprise 3.x [default: status].
+    #[arg(long, value_name = "CHECK", value_parser = check, requires = "open")]
+    check: Option<CheckBy>,
+    /// What keeps everybody but the doors away from a sealed one: "door-ca" or "firewall" [default: door-ca].
+    #[arg(long, value_name = "ISOLATION", value_parser = isolation, conflicts_with = "open")]
+    isolation: Option<Isolation>,
+    /// How many catalogs it compiles at once (max-active-instances) [default: not said].
+    #[arg(long, value_name = "NUMBER")]
+    jrubies: Option<NonZero<u16>>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -111,20 +117,10 @@ impl What {
         let (one, roster, now) = match self {
             Self::Show if as_json => return Ok(json(&get::<RosterView>(socket, "/v1/roster")?)),
             Self::Show => return Ok(table(&get(socket, "/v1/masters")?)),
-            Self::Admit { one, address, header_limit, open, check, isolation, jrubies } => {
-                let One { certname, generation } = one.clone();
-                let body = Admit {
-                    address: address.clone(),
-                    header_limit: *header_limit,
-                    kind: open.then_some(KindName::Open),
-                    check: *check,
-                    isolation: *isolation,
-                    jrubies: *jrubies,
-                    generation,
-                    ..Admit::of(certname)
-                };
-                (one, post(socket, "/v1/roster/admit", &body)?, "is admitted")
+            Self::Admit(master) => {
+                (&master.one, post(socket, "/v1/roster/admit", &master.body())?, "is admitted")
             }
+            Self::Warm(master) => (&master.one, post(socket, "/v1/roster/warm", &master.body())?, "is warm"),
             Self::Drain { one } => (one, post(socket, "/v1/roster/drain", &one.moved())?, "is draining"),
             Self::Undrain { one } => {
                 (one, post(socket, "/v1/roster/undrain", &one.moved())?, "takes requests again")
@@ -139,6 +135,22 @@ impl What {
             return Ok(json(&roster));
         }
         Ok(format!("{} {now}; the roster is at generation {}", one.certname, roster.generation))
+    }
+}
+
+impl Comes {
+    fn body(&self) -> Admit {
+        let Self { one, address, header_limit, open, check, isolation, jrubies } = self.clone();
+        Admit {
+            address,
+            header_limit,
+            kind: open.then_some(KindName::Open),
+            check,
+            isolation,
+            jrubies,
+            generation: one.generation,
+            ..Admit::of(one.certname)
+        }
     }
 }
 
@@ -175,7 +187,7 @@ fn table(view: &MastersView) -> String {
     }
     let mut out = format!("generation {}\n", view.generation);
     if view.masters.is_empty() {
-        out.push_str("no compile master is admitted; `stagedoor roster admit CERTNAME` admits one\n");
+        out.push_str("no compile master is on it; `stagedoor roster admit CERTNAME` admits one\n");
     } else {
         out.push_str(&table::table(&rows, false));
     }
@@ -201,6 +213,8 @@ mod tests {
             seal: why.is_none().then_some(Seal::Unsealed),
             seal_why: why.is_none().then(|| "gets no request: it answers 200".to_owned()),
             in_flight: 12,
+            catalogs: None,
+            canary: None,
         };
         let view = MastersView {
             generation: 4,

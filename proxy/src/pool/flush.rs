@@ -1,7 +1,7 @@
 //! Having every master forget its environments: `DELETE /puppet-admin-api/v1/environment-cache`.
 //!
 //! Each master has a cache of its own and forgets only what it is told itself, so every one on the roster is told,
-//! draining and unfit ones too: they may be let in again. A sealed master knows the door by the identity headers that
+//! warm, draining and unfit ones too: they may be let in yet. A sealed master knows the door by the identity headers that
 //! the door states of itself, from its own certificate. No agent can say the same: requests for the admin API end at
 //! the door (`route`), and a sealed master answers nobody else.
 //!

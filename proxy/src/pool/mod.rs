@@ -19,12 +19,14 @@ use crate::link::{Peer, PeerId};
 use crate::observe::Observe;
 use crate::observe::metrics::MasterMetrics;
 use crate::way::Sides;
+use canary::Barred;
 use health::Verdict;
 use pick::Want;
 use seal::{At, Outcome, Seal, Turn};
 use state::{Live, Nobody, State};
 
 pub mod affinity;
+pub mod canary;
 pub(crate) mod flush;
 pub mod health;
 pub(crate) mod outsider;
@@ -126,6 +128,23 @@ impl Pool {
     pub(crate) fn take_leaving(self: &Arc<Self>, want: Want, tried: &[u32]) -> Option<InHand> {
         let chance = fastrand::u64(..);
         self.give(|state| state.take_leaving(want, tried, Instant::now(), chance))
+    }
+
+    /// Gives a canary's request into the hands of its master; none where this agent is nobody's canary.
+    pub(crate) fn take_canary(self: &Arc<Self>, agent: &Certname) -> Option<Result<InHand, Barred>> {
+        // Nearly no agent is one, and nobody else is to wait for the lock.
+        canary::master_of(agent)?;
+        let mut goes_to = None;
+        let taken = self.give(|state| {
+            goes_to = state.take_canary(agent);
+            goes_to?.ok()
+        });
+        Some(match (goes_to?, taken) {
+            (Ok(_), Some(hand)) => Ok(hand),
+            // Nobody could be connected to there, let alone be tested.
+            (Ok(_), None) => Err(Barred::IsUntested),
+            (Err(barred), _) => Err(barred),
+        })
     }
 
     /// Gives a connection from this address to an open master that is not among `tried`.

@@ -11,6 +11,7 @@ use stagedoor_config::certname::Certname;
 use stagedoor_config::master::{Master, Standing};
 
 use super::affinity::Affinity;
+use super::canary::{self, Barred};
 use super::health::{Health, Verdict};
 use super::pick::{self, Candidate, Want};
 use super::seal::{At, Outcome, Seal, Turn};
@@ -148,6 +149,19 @@ impl State {
         self.choose(leaving, want, tried, now, chance)
     }
 
+    /// Gives a canary's request to its master and counts it as in that one's hands; none where this agent is nobody's
+    /// canary.
+    ///
+    /// # Errors
+    /// Why it goes nowhere.
+    pub fn take_canary(&mut self, agent: &Certname) -> Option<Result<u32, Barred>> {
+        let goes_to = canary::goes_to(agent, &self.masters)?;
+        if let Some(live) = self.masters.iter_mut().find(|live| Ok(live.id) == goes_to) {
+            live.in_flight += 1;
+        }
+        Some(goes_to)
+    }
+
     /// Picks an open master that is not among `tried` for a connection from this address, the one that had the last
     /// while it has no more than its share, and counts the connection as passed to it.
     pub fn pass(&mut self, source: IpAddr, tried: &[u32], now: Instant, chance: u64) -> Option<u32> {
@@ -276,8 +290,8 @@ impl State {
 }
 
 impl Live {
-    /// Whether it may get anything new, whatever its health: not where it drains, and not where strangers may reach it
-    /// although it is to be sealed. Health never empties the pool; this may.
+    /// Whether it may get anything new, whatever its health: not where it drains or is warm, and not where strangers may
+    /// reach it although it is to be sealed. Health never empties the pool; this may.
     #[must_use]
     pub fn may_get_something(&self) -> bool {
         self.master.standing == Standing::Admitted && self.seal.as_ref().is_none_or(Seal::lets_in)

@@ -98,5 +98,7 @@ fn view(live: &Live, _fit: bool) -> MasterView {
         }),
         seal_why: live.seal.as_ref().and_then(Seal::words),
         in_flight: live.in_flight,
+        catalogs: None,
+        canary: None,
     }
 }

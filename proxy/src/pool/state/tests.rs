@@ -1,3 +1,5 @@
+use std::num::NonZero;
+
 use proptest::prelude::*;
 use stagedoor_config::master::{Check, JETTY_HEADER_LIMIT, Kind};
 
@@ -42,6 +44,46 @@ fn a_draining_master_keeps_what_it_has_and_takes_nothing_new() {
     assert_eq!(state.take(Want::LeastBusy, &[], now, 0), None);
     state.give_back(id);
     assert_eq!(state.masters()[0].in_flight, 0);
+}
+
+#[test]
+fn a_warm_master_counts_in_nothing_until_it_is_admitted_with_what_is_known_of_it() {
+    let now = start();
+    let open = Kind::Open { check: Check::Status };
+    let mut roster = [
+        master("a", Standing::Warm),
+        Master { kind: open, jrubies: NonZero::new(4), ..master("b", Standing::Warm) },
+    ];
+    let mut state = pool(&roster, now);
+    for id in 0..2 {
+        let _flip = state.probed(id, None, 2, 3);
+    }
+    assert_eq!(state.sides(now), Sides::default());
+    assert!(!state.able(now));
+    assert_eq!(state.nobody(), Nobody::TakesWork);
+    assert_eq!(state.take(Want::LeastBusy, &[], now, 0), None);
+    assert_eq!(state.take_leaving(Want::LeastBusy, &[], now, 0), None);
+    assert_eq!(state.pass(IpAddr::from([192, 0, 2, 1]), &[], now, 0), None);
+    for master in &mut roster {
+        master.standing = Standing::Admitted;
+    }
+    assert_eq!(state.reconcile(&roster, now), Changes::default(), "neither leaves, nor is tested anew");
+    assert!(state.sides(now).sealed.fit && state.sides(now).open.fit);
+    assert_eq!(state.take(Want::LeastBusy, &[], now, 0), Some(0));
+    assert_eq!(state.pass(IpAddr::from([192, 0, 2, 1]), &[], now, 0), Some(1));
+}
+
+#[test]
+fn a_canarys_request_counts_as_in_its_masters_hands() {
+    let now = start();
+    let mut state = pool(&[master("a", Standing::Warm), master("b", Standing::Admitted)], now);
+    let canary = Certname::parse("canary.a").expect("a certname");
+    assert_eq!(state.take_canary(&canary), Some(Ok(0)));
+    assert_eq!(state.masters().iter().map(|live| live.in_flight).collect::<Vec<_>>(), [1, 0]);
+    state.give_back(0);
+    assert_eq!(state.masters()[0].in_flight, 0);
+    assert!(state.reconcile(&[master("b", Standing::Admitted)], now).left == [0]);
+    assert_eq!(state.take_canary(&canary), None, "an agent like any other, once its master is gone");
 }
 
 #[test]

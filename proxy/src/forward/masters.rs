@@ -1,0 +1,193 @@
+//! A request that a compile master answers: the one that was picked, and another where that is safe. A canary's goes to its
+//! own master and to no other.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode, header};
+use stagedoor_config::class::Class;
+use stagedoor_config::master::Standing;
+
+use super::{Asking, moved};
+use crate::answer::{Backend, Refusal};
+use crate::attempt::{Landed, Outbound, attempt};
+use crate::observe::record::Asked;
+use crate::pool::InHand;
+use crate::pool::canary::Barred;
+use crate::pool::pick::Want;
+use crate::pool::state::Nobody;
+use crate::retry::{Failure, Next};
+
+/// What is asked of a master.
+#[derive(Clone, Copy)]
+struct Wanted {
+    class: Class,
+    /// Bytes of its head.
+    size: usize,
+    /// By the master's canary, for whom there is no other master.
+    canary: bool,
+}
+
+/// How asking one master ended.
+enum Ended {
+    /// With the answer that the agent gets.
+    Answered(Landed),
+    /// With what the agent gets where nobody does better, and whether somebody else may be asked.
+    Otherwise(Result<Landed, Refusal>, Next),
+}
+
+impl Asking<'_> {
+    /// Has a request answered by a compile master, and by another where that is safe.
+    pub(super) async fn ask_masters(
+        &mut self,
+        class: Class,
+        want: Want,
+        size: usize,
+        out: &mut Outbound,
+    ) -> Result<Landed, Refusal> {
+        let pool = &self.connection.door.pool;
+        if let Some(goes_to) = self.connection.certname().and_then(|agent| pool.take_canary(agent)) {
+            let hand = goes_to.map_err(barred)?;
+            return self.ask_for_canary(Wanted { class, size, canary: true }, hand, out).await;
+        }
+        let wanted = Wanted { class, size, canary: false };
+        let mut tried = Vec::new();
+        let mut made = 0;
+        // What the agent gets when nobody does better.
+        let mut second_best = None;
+        while let Some(hand) = pool.take(want, &tried).or_else(|| self.leaving(want, &tried)) {
+            let member = Arc::clone(&hand.member);
+            let (ended, next) = match self.ask(wanted, hand, &mut made, out).await? {
+                Ended::Answered(landed) => {
+                    self.compiled(class, &landed, member.id);
+                    return Ok(landed);
+                }
+                Ended::Otherwise(ended, next) => (ended, next),
+            };
+            // An answer, or a master that is only busy, says more to an agent than one that is gone.
+            if ended.is_ok() || !matches!(second_best, Some(Ok(_) | Err(Refusal::Full(_)))) {
+                second_best = Some(ended);
+            }
+            if next == Next::GiveUp {
+                break;
+            }
+            tried.push(member.id);
+        }
+        second_best.unwrap_or_else(|| Err(self.nobody()))
+    }
+
+    /// Has a canary's request answered by its master, whatever comes of it. Where its catalog was compiled is not
+    /// remembered: all that it asks for goes there anyway.
+    async fn ask_for_canary(
+        &mut self,
+        wanted: Wanted,
+        hand: InHand,
+        out: &mut Outbound,
+    ) -> Result<Landed, Refusal> {
+        match self.ask(wanted, hand, &mut 0, out).await? {
+            Ended::Answered(landed) => Ok(landed),
+            Ended::Otherwise(ended, _) => ended,
+        }
+    }
+
+    /// Asks one master, and once more over a new connection where the old one had died of age. `made` counts attempts.
+    async fn ask(
+        &mut self,
+        Wanted { class, size, canary }: Wanted,
+        hand: InHand,
+        made: &mut u32,
+        out: &mut Outbound,
+    ) -> Result<Ended, Refusal> {
+        let member = Arc::clone(&hand.member);
+        if size > member.header_limit {
+            return Err(Refusal::HeadForMaster);
+        }
+        self.line.note(|record| record.asked = Asked::Master(Arc::clone(&member.metrics)));
+        let replay = class.replay();
+        let (mut hand, mut fresh) = (Some(hand), false);
+        loop {
+            *made += 1;
+            let terms = self.terms(self.snapshot.tls_towards(member.kind), replay, fresh);
+            let mut phases = self.line.phases();
+            let patience = self.snapshot.settings.bounds.response_time;
+            let links = &self.connection.links;
+            let (landed, back) =
+                attempt(links, &member.peer, terms, patience, out, hand.take(), &mut phases).await;
+            hand = back;
+            self.line.attempted(*made, phases);
+            let (ended, next) = match landed {
+                Ok(landed) if is_refused(&landed) => {
+                    (Ok(landed), self.next(replay, Failure::Refused, self.left(*made, !canary, out)))
+                }
+                // Another master may have it on its own disk; its absence costs no work and counts as no attempt.
+                Ok(landed) if is_missing_backup(class, out, &landed) => {
+                    *made = 0;
+                    (Ok(landed), Next::Another)
+                }
+                Ok(landed) => return Ok(Ended::Answered(landed)),
+                Err(missed) => {
+                    (Err(missed.refusal), self.next(replay, missed.failure, self.left(*made, !canary, out)))
+                }
+            };
+            if next != Next::SameOverNew {
+                return Ok(Ended::Otherwise(ended, next));
+            }
+            fresh = true;
+        }
+    }
+
+    /// The last sealed master, while it drains: this agent's run began with it, and an agent does not survive the loss of
+    /// a request.
+    fn leaving(&self, want: Want, tried: &[u32]) -> Option<InHand> {
+        let door = &self.connection.door;
+        moved(door).then(|| door.pool.take_leaving(want, tried)).flatten()
+    }
+
+    /// The answer when there is nobody to ask.
+    fn nobody(&self) -> Refusal {
+        if self.snapshot.roster.masters.iter().all(|master| master.standing == Standing::Warm) {
+            return Refusal::RosterEmpty;
+        }
+        let pool = &self.connection.door.pool;
+        if moved(&self.connection.door) {
+            return Refusal::ConnectAnew;
+        }
+        match pool.nobody() {
+            Nobody::TakesWork => Refusal::NoMasterFit,
+            Nobody::IsTested => Refusal::NoMasterTested,
+            Nobody::IsSealed => Refusal::NoMasterSealed,
+        }
+    }
+
+    /// Remembers who compiled, so that the run's static files are asked of the master that has the code.
+    fn compiled(&self, class: Class, landed: &Landed, master: u32) {
+        if class == Class::Catalog
+            && landed.response.status() == StatusCode::OK
+            && let Some(agent) = self.connection.certname()
+        {
+            self.connection.door.pool.compiled(agent, master);
+        }
+    }
+}
+
+/// 503 with `Retry-After`: the queue limit was met before any work was done. Without it, Puppet Server has let the
+/// request wait for its borrow timeout of 20 minutes.
+fn is_refused(landed: &Landed) -> bool {
+    landed.response.status() == StatusCode::SERVICE_UNAVAILABLE
+        && landed.response.headers().contains_key(header::RETRY_AFTER)
+}
+
+fn is_missing_backup(class: Class, out: &Outbound, landed: &Landed) -> bool {
+    class == Class::FileBucket
+        && landed.response.status() == StatusCode::NOT_FOUND
+        && (out.head.method == Method::GET || out.head.method == Method::HEAD)
+        && landed.link.peer().backend() == Backend::Master
+}
+
+/// What a canary is told that may not be sent to its master.
+const fn barred(why: Barred) -> Refusal {
+    match why {
+        Barred::IsOpen => Refusal::CanaryOfOpen,
+        Barred::IsUntested => Refusal::NoMasterTested,
+        Barred::IsUnsealed => Refusal::NoMasterSealed,
+    }
+}
