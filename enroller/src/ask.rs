@@ -228,7 +228,11 @@ impl Answer {
         let words = field("msg").or_else(|| field("error")).or_else(|| field("message"));
         let words = words.unwrap_or_else(|| self.text());
         let line: String = words.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(400).collect();
-        if line.is_empty() { format!("{} without a word", self.status) } else { format!("{}: {line}", self.status) }
+        if line.is_empty() {
+            format!("{} without a word", self.status)
+        } else {
+            format!("{}: {line}", self.status)
+        }
     }
 }
 
@@ -244,7 +248,9 @@ impl NoAnswer {
     pub fn stop(&self) -> Stop {
         let reason = crate::words::chain(self);
         let (kind, way_out) = match self {
-            Self::NoIdentity { .. } => (StopKind::Refused, "name certificate and key under [identity], then resume"),
+            Self::NoIdentity { .. } => {
+                (StopKind::Refused, "name certificate and key under [identity], then resume")
+            }
             Self::NotTls { source: NotTls::NothingInCommon, .. } => (
                 StopKind::Refused,
                 "Java 7, as in Puppet Enterprise 3.x, has no cipher suite that this program has: with preset = \"pe-3\" \

@@ -81,9 +81,11 @@ impl<'s> Ca<'s> {
     /// # Errors
     /// The CA cannot be asked, or refuses.
     pub async fn hand_in(&self, name: &Certname, pem: &str) -> Result<(), Stop> {
-        let question = Question::of(Method::PUT, self.path("certificate_request", name)).body("text/plain", pem.to_owned());
+        let question = Question::of(Method::PUT, self.path("certificate_request", name))
+            .body("text/plain", pem.to_owned());
         let answer = self.ask(&question).await?;
-        let there_already = answer.status == StatusCode::BAD_REQUEST && answer.text().contains("already has a");
+        let there_already =
+            answer.status == StatusCode::BAD_REQUEST && answer.text().contains("already has a");
         if answer.status.is_success() || there_already { Ok(()) } else { Err(self.refused(name, &answer)) }
     }
 
@@ -104,7 +106,9 @@ impl<'s> Ca<'s> {
             if self.site.settings.identity.is_some() {
                 match self.have_by(self.question(name, wanted).shown(), name, wanted).await? {
                     Said::Done => return Ok(Way::Certificate),
-                    Said::ShutOut(words) => shut_out.push(format!("with the certificate under [identity]: {words}")),
+                    Said::ShutOut(words) => {
+                        shut_out.push(format!("with the certificate under [identity]: {words}"))
+                    }
                 }
             }
         }
@@ -120,7 +124,8 @@ impl<'s> Ca<'s> {
             Wanted::Signed => "signed",
             Wanted::Revoked => "revoked",
         };
-        Question::of(Method::PUT, self.path("certificate_status", name)).json(&json!({ "desired_state": state }))
+        Question::of(Method::PUT, self.path("certificate_status", name))
+            .json(&json!({ "desired_state": state }))
     }
 
     async fn have_by(&self, question: Question, name: &Certname, wanted: Wanted) -> Result<Said, Stop> {
@@ -134,7 +139,12 @@ impl<'s> Ca<'s> {
     }
 
     /// The command an operator would type on the Master of Masters.
-    async fn have_by_command(&self, name: &Certname, wanted: Wanted, shut_out: &[String]) -> Result<(), Stop> {
+    async fn have_by_command(
+        &self,
+        name: &Certname,
+        wanted: Wanted,
+        shut_out: &[String],
+    ) -> Result<(), Stop> {
         let mom = &self.server.certname;
         let puppet = self.site.puppet_program();
         let beside = self.site.settings.runs.puppet.with_file_name("puppetserver").display().to_string();

@@ -47,7 +47,8 @@ impl Catalog {
     /// It is none.
     pub fn read(bytes: &[u8]) -> Result<Self, NotACatalog> {
         let wrong = |why: &str| NotACatalog { why: why.to_owned() };
-        let read: Value = serde_json::from_slice(bytes).map_err(|error| NotACatalog { why: error.to_string() })?;
+        let read: Value =
+            serde_json::from_slice(bytes).map_err(|error| NotACatalog { why: error.to_string() })?;
         // Puppet 3 wraps it.
         let catalog = read.get("data").filter(|data| data.get("resources").is_some()).unwrap_or(&read);
         let list = |key: &str| catalog.get(key).and_then(Value::as_array);
@@ -72,7 +73,12 @@ impl Catalog {
         };
         Ok(Self {
             environment: catalog.get("environment").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            classes: list("classes").into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+            classes: list("classes")
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
             resources,
             edges: list("edges").into_iter().flatten().filter_map(edge).collect(),
         })
@@ -87,7 +93,8 @@ impl Catalog {
     /// The same as the other server would have written it: its own names in place of this one's.
     #[must_use]
     pub fn under(self, own: &[Own]) -> Self {
-        let text = |text: &str| own.iter().fold(text.to_owned(), |text, own| text.replace(&own.masters, &own.moms));
+        let text =
+            |text: &str| own.iter().fold(text.to_owned(), |text, own| text.replace(&own.masters, &own.moms));
         let resources = self.resources.into_iter().map(|(name, parameters)| {
             let parameters = parameters.into_iter().map(|(name, value)| (name, each_text(value, &text)));
             (text(&name), parameters.collect())
@@ -137,7 +144,9 @@ impl Catalog {
         found.extend(more.map(|name| format!("{name} is there and should not be")));
         found.extend(moms.classes.difference(&self.classes).map(|name| format!("class {name} is missing")));
         found.extend(
-            self.classes.difference(&moms.classes).map(|name| format!("class {name} is there and should not be")),
+            self.classes
+                .difference(&moms.classes)
+                .map(|name| format!("class {name} is there and should not be")),
         );
         if found.is_empty() && self.edges != moms.edges {
             let edges: Vec<_> = self.edges.symmetric_difference(&moms.edges).collect();
@@ -156,9 +165,11 @@ fn each_text(value: Value, change: &impl Fn(&str) -> String) -> Value {
     match value {
         Value::String(text) => Value::String(change(&text)),
         Value::Array(all) => Value::Array(all.into_iter().map(|value| each_text(value, change)).collect()),
-        Value::Object(all) => {
-            all.into_iter().map(|(name, value)| (name, each_text(value, change))).collect::<serde_json::Map<_, _>>().into()
-        }
+        Value::Object(all) => all
+            .into_iter()
+            .map(|(name, value)| (name, each_text(value, change)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
         other => other,
     }
 }
@@ -213,7 +224,10 @@ mod tests {
         let new = json!([motd("hunter3", 1), {"type": "Package", "title": "ssh"}]);
         let told = catalog("a", &old).differences(&catalog("b", &new));
         assert_eq!(told.len(), 3, "{told:?}");
-        assert!(told[0].starts_with("File[/etc/motd] content is #") && !told[0].contains("hunter"), "{told:?}");
+        assert!(
+            told[0].starts_with("File[/etc/motd] content is #") && !told[0].contains("hunter"),
+            "{told:?}"
+        );
         assert_eq!(told[1..], ["Package[ssh] is missing", "Service[ssh] is there and should not be"]);
         let left = |old: &Value| catalog("a", old).without(&["File[/etc/motd]".into(), "Service".into()]);
         assert_eq!(left(&old).differences(&left(&new).without(&["Package".into()])), [""; 0]);

@@ -2,13 +2,17 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `carry` | `enroll`, `adopt`, `retire`, `resume`: an enrollment carried on to its end or to where it stops |
+//! | `plan` | `stagedoor-enroller plan`: what each step finds, and would do |
 //! | `check` | `stagedoor-enroller check`: everything that an enrollment would stumble over, told before |
 //! | `status` | `stagedoor-enroller status`: how each master's latest enrollment stands |
 //!
 //! Exit codes: 0 done, 1 failed, 64 bad usage or settings. What was asked for goes to the standard output, mistakes
-//! and errors to the standard error. A command is here once it does what it says: those that enroll are not yet.
+//! and errors to the standard error.
 
+mod carry;
 mod check;
+mod plan;
 mod status;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -29,9 +33,7 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const BAD_USAGE: u8 = 64;
 
-/// Will take a compile master through the ordered Puppet runs and admit it only then. This release checks its settings
-/// and reads journals; until it enrolls, run the documented procedure by hand, then `stagedoor roster admit CERTNAME`
-/// on the door.
+/// Takes a compile master through the ordered Puppet runs and admits it at every door only then.
 #[derive(Debug, Parser)]
 #[command(name = "stagedoor-enroller", version, arg_required_else_help = true)]
 struct Line {
@@ -41,6 +43,16 @@ struct Line {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Take a new master from a machine without an agent to one that serves.
+    Enroll(carry::Enroll),
+    /// Take a master that serves already: its earlier runs are read, not repeated.
+    Adopt(carry::Adopt),
+    /// Go on with an enrollment that stopped or was cut off.
+    Resume(carry::Resume),
+    /// Take a master from the doors to a name that is on no list.
+    Retire(carry::Retire),
+    /// Say what each step finds and would do, and change nothing.
+    Plan(plan::Plan),
     /// Read the settings and every file they name, and tell every mistake.
     Check(check::Check),
     /// Show how each master's latest enrollment stands, from the journals.
@@ -76,6 +88,11 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match line.command {
+        Command::Enroll(enroll) => enroll.run(),
+        Command::Adopt(adopt) => adopt.run(),
+        Command::Resume(resume) => resume.run(),
+        Command::Retire(retire) => retire.run(),
+        Command::Plan(plan) => plan.run(),
         Command::Check(check) => check.run(),
         Command::Status(status) => status.run(),
     };
@@ -147,12 +164,22 @@ mod tests {
             "stagedoor-enroller check --config /x --json",
             "stagedoor-enroller status",
             "stagedoor-enroller status --config /x --json",
+            "stagedoor-enroller enroll a.example.com --address 10.0.0.7:8140 --missing-door d --json",
+            "stagedoor-enroller adopt a.example.com",
+            "stagedoor-enroller adopt --all /x",
+            "stagedoor-enroller resume a.example.com --overwrite",
+            "stagedoor-enroller resume a.example.com --give-up wrong",
+            "stagedoor-enroller retire a.example.com --machine-gone",
+            "stagedoor-enroller plan a.example.com --retire",
         ] {
             assert!(Line::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
-        for line in
-            ["stagedoor-enroller", "stagedoor-enroller enroll a.example.com", "stagedoor-enroller chekc"]
-        {
+        for line in [
+            "stagedoor-enroller",
+            "stagedoor-enroller enroll",
+            "stagedoor-enroller adopt",
+            "stagedoor-enroller chekc",
+        ] {
             assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, Unit};
 pub use line::{LARGEST, NotAJournal, Read, VERSION, WrongLine};
-use lock::Lock;
+use lock::{Lock, Of};
 pub use refused::JournalError;
 use refused::failed;
 use stagedoor_config::certname::Certname;
@@ -59,6 +59,12 @@ pub struct Journal {
     secrets: Vec<String>,
     broken: bool,
     _lock: Lock,
+}
+
+/// The right to change the lists of some hosts.
+#[derive(Debug)]
+pub struct Turn {
+    _locks: Vec<Lock>,
 }
 
 /// An enrollment that was taken up again.
@@ -165,11 +171,25 @@ impl Folder {
         Ok(found.collect())
     }
 
+    /// The turn at these hosts, whose lists an enrollment changes: one enrollment at a time has it, whatever process it is
+    /// in, until it is dropped.
+    ///
+    /// # Errors
+    /// Another enrollment has it, or the system refuses.
+    pub fn turn<'c>(&self, hosts: impl IntoIterator<Item = &'c Certname>) -> Result<Turn, JournalError> {
+        let mut hosts: Vec<&Certname> = hosts.into_iter().collect();
+        // In one order everywhere, so that no two wait for each other.
+        hosts.sort();
+        hosts.dedup();
+        let locks = hosts.into_iter().map(|host| Lock::take(&self.path, Of::Host(host)));
+        Ok(Turn { _locks: locks.collect::<Result<_, _>>()? })
+    }
+
     fn lock(&self, master: &Certname) -> Result<Lock, JournalError> {
         if master.as_str().len() > LONGEST_NAME {
             return Err(JournalError::NameTooLong { master: master.clone() });
         }
-        Lock::take(&self.path, master)
+        Lock::take(&self.path, Of::Master(master))
     }
 
     fn latest_of(&self, master: &Certname) -> Result<Option<(u64, PathBuf)>, JournalError> {

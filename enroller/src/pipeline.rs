@@ -79,6 +79,12 @@ pub struct ToAct {
 }
 
 impl ToLook {
+    /// For a plan: a look at any step, out of its turn. It gives no right to act.
+    #[must_use]
+    pub fn glance(step: &Step) -> Self {
+        Self { step: step.clone(), known: Known::default(), again: false }
+    }
+
     /// Which step.
     #[must_use]
     pub const fn step(&self) -> &Step {

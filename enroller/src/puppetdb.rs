@@ -2,8 +2,8 @@
 //!
 //! An answer is asked for field by field, so that its size does not depend on how much a node reports.
 
-use jiff::{SignedDuration, Timestamp};
 use http::{Method, StatusCode};
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stagedoor_config::certname::Certname;
@@ -209,7 +209,8 @@ mod tests {
         assert_eq!((good.status, good.catalog, good.noop), (Status::Unchanged, Catalog::Fresh, false));
         let odd = row(r#"{"hash":"a1","receive_time":"x"}"#);
         assert_eq!((odd.status, odd.job), (Status::Failed, None));
-        let cached = row(r#"{"hash":"a","status":"changed","cached_catalog_status":"on_failure","receive_time":"x"}"#);
+        let cached =
+            row(r#"{"hash":"a","status":"changed","cached_catalog_status":"on_failure","receive_time":"x"}"#);
         assert_eq!(cached.catalog, Catalog::CachedOnFailure);
     }
 

@@ -17,8 +17,8 @@ use x509_cert::attr::Attributes;
 use x509_cert::der::asn1::{ObjectIdentifier, Utf8StringRef};
 use x509_cert::der::{Decode, DecodePem, Encode};
 use x509_cert::ext::Extension;
-use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName};
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName};
 use x509_cert::request::CertReq;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
@@ -151,7 +151,8 @@ impl Asked {
         for missing in expected.difference(&there) {
             found.push(format!("the alternative name {missing} is missing"));
         }
-        found.extend(self.odd_names.iter().map(|name| format!("the alternative name {name} is no host name")));
+        found
+            .extend(self.odd_names.iter().map(|name| format!("the alternative name {name} is no host name")));
         for (oid, value) in &self.extensions {
             let same = allowed.extensions.iter().find(|allowed| allowed.oid == *oid);
             match same {
@@ -159,7 +160,8 @@ impl Asked {
                 Some(allowed) => found.push(format!("{oid} is {value:?}, expected {:?}", allowed.value)),
                 None if oid == AUTO_RENEW => {}
                 None if oid.starts_with(AUTHORIZATION) => {
-                    found.push(format!("{oid} = {value:?} would give it rights that are not in the settings"));
+                    found
+                        .push(format!("{oid} = {value:?} would give it rights that are not in the settings"));
                 }
                 None => found.push(format!("{oid} = {value:?} is not in the settings")),
             }
@@ -189,7 +191,8 @@ pub fn key_of(pem: &str) -> Result<String, NotReadable> {
 pub fn fingerprint(text: &str) -> Option<String> {
     let digits = text.trim();
     let digits = digits.strip_prefix("SHA256:").or_else(|| digits.strip_prefix("sha256:")).unwrap_or(digits);
-    let plain: String = digits.chars().filter(|letter| *letter != ':').collect::<String>().to_ascii_lowercase();
+    let plain: String =
+        digits.chars().filter(|letter| *letter != ':').collect::<String>().to_ascii_lowercase();
     (plain.len() == 64 && plain.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(plain)
 }
 

@@ -52,18 +52,13 @@ pub async fn first(site: &Site, host: &Certname) -> Result<Facts, Stop> {
     }
 }
 
-/// Which report counts for a run that was started, by what was recorded of its start.
+/// Which report counts for a run, by what was recorded of its start.
 #[must_use]
-pub fn wanted<'a>(acted: Option<&'a Facts>, runner: &Runner) -> Wanted<'a> {
+pub fn wanted(acted: Option<&Facts>) -> Wanted<'_> {
     let recorded = |name: &str| acted.and_then(|facts| facts.get(name));
-    if let Some(job) = recorded("job") {
-        return Wanted::Job(job);
-    }
-    if let Some(transaction) = recorded("transaction") {
-        return Wanted::Transaction(transaction);
-    }
-    match (recorded("runner"), runner) {
-        (Some("observe"), _) | (None, Runner::Observe) => Wanted::Second,
-        _ => Wanted::Another,
+    match (recorded("job"), recorded("transaction")) {
+        (Some(job), _) => Wanted::Job(job),
+        (None, Some(transaction)) => Wanted::Transaction(transaction),
+        (None, None) => Wanted::Second,
     }
 }

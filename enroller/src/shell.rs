@@ -159,9 +159,8 @@ impl Shell {
         // No variable of this process reaches another machine, and messages are in a language that is known here.
         command.env("LC_ALL", "C.UTF-8");
         let broken = |source| NotRun::Broken { host: host.clone(), source };
-        let mut child = command
-            .spawn()
-            .map_err(|source| NotRun::NoProgram { program: ssh.program.clone(), source })?;
+        let mut child =
+            command.spawn().map_err(|source| NotRun::NoProgram { program: ssh.program.clone(), source })?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let feed = async {
             if let Some(mut stdin) = stdin {

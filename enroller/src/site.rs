@@ -91,7 +91,12 @@ impl Site {
     /// # Errors
     /// The file is not there, exposed or no token.
     pub fn token(&self) -> Result<Option<Token>, Stop> {
-        self.settings.token.as_ref().map(|path| Token::read(path)).transpose().map_err(|error| not_a_token(&error))
+        self.settings
+            .token
+            .as_ref()
+            .map(|path| Token::read(path))
+            .transpose()
+            .map_err(|error| not_a_token(&error))
     }
 
     /// Runs the machine's own `puppet` with these words, which must only look.
@@ -122,11 +127,11 @@ impl Site {
         section: &str,
         names: [&str; N],
     ) -> Result<[String; N], Stop> {
-        let words: Vec<&str> =
-            ["config", "print", "--section", section].into_iter().chain(names).collect();
+        let words: Vec<&str> = ["config", "print", "--section", section].into_iter().chain(names).collect();
         let ended = self.puppet(host, &words).await.map_err(|error| not_run(&error))?;
         if ended.code != 0 {
-            let reason = format!("{host}: `puppet config print` ended with {}: {}", ended.code, ended.last_words());
+            let reason =
+                format!("{host}: `puppet config print` ended with {}: {}", ended.code, ended.last_words());
             return Err(Stop::new(StopKind::Failed, reason, "see what it says there, then resume"));
         }
         let value = |name: &str| match N {
@@ -153,7 +158,9 @@ impl Site {
 #[must_use]
 pub fn not_run(error: &NotRun) -> Stop {
     let (kind, way_out) = match error {
-        NotRun::NoWay { .. } => (StopKind::Refused, "write [ssh] with `known_hosts` in the settings, then resume"),
+        NotRun::NoWay { .. } => {
+            (StopKind::Refused, "write [ssh] with `known_hosts` in the settings, then resume")
+        }
         NotRun::NotACommand(_) => (StopKind::Refused, "correct the word in the settings, then resume"),
         NotRun::NoProgram { .. } => (StopKind::Refused, "correct `program` under [ssh], then resume"),
         NotRun::NotReached { .. } => (

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::stages::{self, Machines};
 use super::{
-    Door, DoorAdmin, Extension, NewMaster, Preset, Request, Runner, Runs, Server, Settings, install, proof, runner,
+    Door, DoorAdmin, Extension, NewMaster, Preset, Request, Runner, Runs, Server, Settings, install, proof,
+    runner,
 };
 use crate::bound::measured;
 use crate::certname::Certname;

@@ -74,14 +74,19 @@ fn every_key_that_is_commented_out_shows_its_default() {
     let all: String = lines().map(|line| format!("{line}\n")).collect();
     assert_eq!(parse(&all).unwrap(), parse(SHIPPED).unwrap());
     let count = SHIPPED.lines().filter_map(commented_out).count();
-    assert_eq!(count, Deadlines::TABLE.len() + Watch::TABLE.len() + 21, "a key is not in the shipped settings");
+    assert_eq!(
+        count,
+        Deadlines::TABLE.len() + Watch::TABLE.len() + 21,
+        "a key is not in the shipped settings"
+    );
 }
 
 #[test]
 fn the_shipped_settings_say_what_the_tables_say() {
-    for text in
-        [format!("[deadlines]\n{}", commented(Deadlines::TABLE)), format!("[watch]\n{}", commented(Watch::TABLE))]
-    {
+    for text in [
+        format!("[deadlines]\n{}", commented(Deadlines::TABLE)),
+        format!("[watch]\n{}", commented(Watch::TABLE)),
+    ] {
         assert!(SHIPPED.contains(&text), "config/enroller.toml is to hold:\n{text}");
     }
 }

@@ -44,11 +44,18 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_behind_what_came_before_it() {
-        let text = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 409 Conflict\r\nETag: \"a\"\r\nX: y\r\n\r\nbo\r\n\r\ndy";
+        let text =
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 409 Conflict\r\nETag: \"a\"\r\nX: y\r\n\r\nbo\r\n\r\ndy";
         let answer = read(text).unwrap();
         assert_eq!((answer.status.as_u16(), answer.header("etag")), (409, Some("\"a\"")));
         assert_eq!(&answer.body[..], b"bo\r\n\r\ndy");
-        for bad in ["", "HTTP/2 200\r\n\r\n", "HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\nX\r\n\r\n", "HTTP/1.1 99 x\r\n\r\n"] {
+        for bad in [
+            "",
+            "HTTP/2 200\r\n\r\n",
+            "HTTP/1.1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX\r\n\r\n",
+            "HTTP/1.1 99 x\r\n\r\n",
+        ] {
             assert!(read(bad.as_bytes()).is_none(), "{bad:?}");
         }
     }

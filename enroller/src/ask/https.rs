@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,8 +11,9 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::client::Resumption;
-use rustls::{AlertDescription, ClientConfig, PeerIncompatible};
-use rustls_pki_types::ServerName;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, PeerIncompatible, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use stagedoor_config::certname::Certname;
 use stagedoor_config::trust::{MasterVerifier, Trust};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -20,6 +21,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use x509_cert::Certificate;
+use x509_cert::der::pem::LineEnding;
+use x509_cert::der::{Decode as _, EncodePem as _};
 
 use super::{Answer, LARGEST, NoAnswer, Question};
 use crate::identity::Identity;
@@ -32,6 +36,7 @@ const STRANGER: Duration = Duration::from_secs(10);
 /// The way to servers with certificates of the Puppet CA.
 #[derive(Debug, Clone)]
 pub struct Https {
+    trust: Arc<Trust>,
     nobody: Arc<ClientConfig>,
     own: Option<Arc<ClientConfig>>,
 }
@@ -104,7 +109,7 @@ impl Https {
             Ok(Arc::new(config))
         };
         let own = identity.map(|identity| with(Some(identity))).transpose()?;
-        Ok(Self { nobody: with(None)?, own })
+        Ok(Self { nobody: with(None)?, own, trust })
     }
 
     /// Asks the server at `address`, which must be `name` by its certificate.
@@ -147,7 +152,9 @@ impl Https {
         let unknown = |why: String| Stranger::Unknown { why };
         let mut stream = match self.connect(name, address, shows_identity).await {
             Ok(stream) => stream,
-            Err(NoAnswer::NotTls { source: NotTls::Refused { alert }, .. }) => return Stranger::Refused { alert },
+            Err(NoAnswer::NotTls { source: NotTls::Refused { alert }, .. }) => {
+                return Stranger::Refused { alert };
+            }
             Err(error) => return unknown(crate::words::chain(&error)),
         };
         let asked = timeout(STRANGER, async {
@@ -173,18 +180,53 @@ impl Https {
         }
     }
 
+    /// The certificate that the server at `address` shows, in PEM form, once it was judged to be `name`'s; whatever it
+    /// makes of a client that shows none.
+    ///
+    /// # Errors
+    /// It cannot be connected to, or its certificate is not believed.
+    pub async fn shown(&self, name: &Certname, address: &str) -> Result<String, NoAnswer> {
+        let not_tls = |source| NoAnswer::NotTls { address: address.to_owned(), source };
+        let watcher =
+            Arc::new(Watcher { inner: MasterVerifier::new(Arc::clone(&self.trust)), seen: OnceLock::new() });
+        let config =
+            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .map_err(|error| not_tls(NotTls::Other(error)))?
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::clone(&watcher) as Arc<dyn ServerCertVerifier>)
+                .with_no_client_auth();
+        let shaken = self.connect_by(&Arc::new(config), name, address).await;
+        match (watcher.seen.get(), shaken) {
+            (Some(pem), _) => Ok(pem.clone()),
+            (None, Err(error)) => Err(error),
+            (None, Ok(_)) => {
+                Err(NoAnswer::Strange { address: address.to_owned(), found: "no certificate".to_owned() })
+            }
+        }
+    }
+
     async fn connect(
         &self,
         name: &Certname,
         address: &str,
         shows_identity: bool,
     ) -> Result<TlsStream<TcpStream>, NoAnswer> {
-        let not_tls = |source| NoAnswer::NotTls { address: address.to_owned(), source };
         let config = match (shows_identity, &self.own) {
             (false, _) => &self.nobody,
             (true, Some(own)) => own,
             (true, None) => return Err(NoAnswer::NoIdentity { address: address.to_owned() }),
         };
+        self.connect_by(config, name, address).await
+    }
+
+    async fn connect_by(
+        &self,
+        config: &Arc<ClientConfig>,
+        name: &Certname,
+        address: &str,
+    ) -> Result<TlsStream<TcpStream>, NoAnswer> {
+        let not_tls = |source| NoAnswer::NotTls { address: address.to_owned(), source };
         let server = ServerName::try_from(name.as_str().to_owned())
             .map_err(|_| not_tls(NotTls::NoName { name: name.to_string() }))?;
         let tcp = connect(address).await?;
@@ -193,6 +235,53 @@ impl Https {
             Ok(connected) => connected.map_err(|error| not_tls(NotTls::of(error))),
             Err(_) => Err(NoAnswer::Late { address: address.to_owned(), patience: CONNECT }),
         }
+    }
+}
+
+/// Judges as [`MasterVerifier`] does, and remembers what was shown.
+#[derive(Debug)]
+struct Watcher {
+    inner: MasterVerifier,
+    seen: OnceLock<String>,
+}
+
+impl ServerCertVerifier for Watcher {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified =
+            self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+        if let Ok(pem) = Certificate::from_der(end_entity).and_then(|leaf| leaf.to_pem(LineEnding::LF)) {
+            self.seen.set(pem).ok();
+        }
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
     }
 }
 

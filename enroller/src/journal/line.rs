@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 use stagedoor_config::certname::Certname;
+use stagedoor_config::master::is_host_and_port;
 
 use crate::pipeline::{
     Entry, Facts, NotAPlan, NotAStep, OutOfOrder, Plan, Procedure, Progress, Stop, StopKind,
@@ -107,6 +108,8 @@ struct Line {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     master: Option<Certname>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     stages: Option<Vec<Vec<Certname>>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     step: Option<String>,
@@ -143,6 +146,7 @@ pub(super) fn begin(plan: &Plan, at: &str) -> String {
         version: Some(VERSION),
         procedure: Some(plan.procedure().name().to_owned()),
         master: Some(plan.master().clone()),
+        address: (!plan.is_at_its_name()).then(|| plan.address().to_owned()),
         stages: Some(plan.stages().to_vec()),
         ..Line::default()
     })
@@ -230,7 +234,9 @@ fn first(text: &[u8]) -> Result<Read, WrongLine> {
         return Err(WrongLine::Number { found: line.n });
     }
     let shape = || WrongLine::Shape { what: "begun" };
-    let Line { at, what: What::Begun, procedure, master, stages, step, facts, reason, way_out, .. } = line
+    let Line {
+        at, what: What::Begun, procedure, master, address, stages, step, facts, reason, way_out, ..
+    } = line
     else {
         return Err(shape());
     };
@@ -242,6 +248,11 @@ fn first(text: &[u8]) -> Result<Read, WrongLine> {
     let procedure =
         Procedure::ALL.into_iter().find(|procedure| procedure.name() == word).ok_or_else(shape)?;
     let plan = Plan::new(procedure, master, &stages)?;
+    let plan = match address {
+        None => plan,
+        Some(address) if is_host_and_port(&address) => plan.at(address),
+        Some(_) => return Err(shape()),
+    };
     Ok(Read { progress: Progress::new(plan), latest: at.clone(), begun: at, lines: 1, whole: 0, torn: 0 })
 }
 
@@ -259,7 +270,16 @@ fn entry(line: Line) -> Result<Entry, WrongLine> {
     let what = line.what;
     let shape = || WrongLine::Shape { what: what.name() };
     let Line {
-        step, facts, reason, way_out, version: None, procedure: None, master: None, stages: None, ..
+        step,
+        facts,
+        reason,
+        way_out,
+        version: None,
+        procedure: None,
+        master: None,
+        address: None,
+        stages: None,
+        ..
     } = line
     else {
         return Err(shape());

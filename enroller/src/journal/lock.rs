@@ -1,4 +1,4 @@
-//! One process per master.
+//! One process per master, and one enrollment at a time at each host whose lists it changes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -17,43 +17,58 @@ use super::refused::failed;
 const TRIES: u32 = 20;
 const BETWEEN: Duration = Duration::from_millis(25);
 
-/// The right to work on one master; the kernel takes it back when the process ends.
+/// The right to work on one master, or at one host; the kernel takes it back when the process ends.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,
 }
 
+/// What a lock is of.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Of<'c> {
+    /// A master that is enrolled.
+    Master(&'c Certname),
+    /// A host whose lists are changed: PuppetDB, the console.
+    Host(&'c Certname),
+}
+
 impl Lock {
-    pub(super) fn take(folder: &Path, master: &Certname) -> Result<Self, JournalError> {
-        let path = path(folder, master);
+    pub(super) fn take(folder: &Path, of: Of<'_>) -> Result<Self, JournalError> {
+        let path = path(folder, of);
         let opened =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).open(&path);
-        let mut file = opened.map_err(failed(&path, "open the lock of this master"))?;
+        let mut file = opened.map_err(failed(&path, "open this lock"))?;
         for _ in 0..TRIES {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {
                     // Only said to others: what counts is the kernel's word.
                     let said = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-                    said.map_err(failed(&path, "write the process into the lock of this master"))?;
+                    said.map_err(failed(&path, "write the process into this lock"))?;
                     return Ok(Self { _file: file });
                 }
                 Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(BETWEEN),
-                Err(errno) => return Err(failed(&path, "lock this master")(errno.into())),
+                Err(errno) => return Err(failed(&path, "lock this")(errno.into())),
             }
         }
         let mut by = String::new();
         let read = file.rewind().and_then(|()| (&mut file).take(20).read_to_string(&mut by));
         let by = read.ok().and_then(|_| by.trim().parse().ok());
-        Err(JournalError::Busy { master: master.clone(), by })
+        Err(match of {
+            Of::Master(master) => JournalError::Busy { master: master.clone(), by },
+            Of::Host(host) => JournalError::Taken { host: host.clone(), by },
+        })
     }
 
     /// Whether a process is at work on this master.
     pub(super) fn is_held(folder: &Path, master: &Certname) -> bool {
-        File::open(path(folder, master))
+        File::open(path(folder, Of::Master(master)))
             .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
     }
 }
 
-fn path(folder: &Path, master: &Certname) -> PathBuf {
-    folder.join(format!("{master}.lock"))
+fn path(folder: &Path, of: Of<'_>) -> PathBuf {
+    folder.join(match of {
+        Of::Master(master) => format!("{master}.lock"),
+        Of::Host(host) => format!("{host}.turn"),
+    })
 }

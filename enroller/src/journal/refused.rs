@@ -23,6 +23,18 @@ pub enum JournalError {
         /// By which process, if it said so.
         by: Option<u32>,
     },
+    /// Another enrollment changes what this one would.
+    #[error(
+        "{host}: another enrollment{} is at work on its lists: wait for it, since two at once would take each other's runs \
+         for their own",
+        .by.map(|by| format!(" (process {by})")).unwrap_or_default()
+    )]
+    Taken {
+        /// Which host.
+        host: Certname,
+        /// By which process, if it said so.
+        by: Option<u32>,
+    },
     /// The one before is not over.
     #[error("{master}: {} is at {step} and not over: resume it, or give it up", .path.display())]
     Unfinished {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use stagedoor_config::certname::Certname;
+use stagedoor_config::proxy::PUPPET_PORT;
 
 /// The most steps of a plan: far more than the settings' stages hold, and a journal of them stays readable.
 pub const MOST_STEPS: usize = 1_000;
@@ -74,6 +75,7 @@ pub enum Step {
 pub struct Plan {
     procedure: Procedure,
     master: Certname,
+    address: String,
     stages: Vec<Vec<Certname>>,
     steps: Vec<Step>,
 }
@@ -147,7 +149,14 @@ impl Plan {
         if steps.len() > MOST_STEPS {
             return Err(NotAPlan::TooLong);
         }
-        Ok(Self { procedure, master, stages, steps })
+        let address = format!("{master}:{PUPPET_PORT}");
+        Ok(Self { procedure, master, address, stages, steps })
+    }
+
+    /// The same for a master that is reached at this `host:port`.
+    #[must_use]
+    pub fn at(self, address: impl Into<String>) -> Self {
+        Self { address: address.into(), ..self }
     }
 
     /// What is done.
@@ -160,6 +169,18 @@ impl Plan {
     #[must_use]
     pub const fn master(&self) -> &Certname {
         &self.master
+    }
+
+    /// `host:port` where its Puppet Server listens.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether that is its certname on Puppet's port.
+    #[must_use]
+    pub fn is_at_its_name(&self) -> bool {
+        self.address == format!("{}:{PUPPET_PORT}", self.master)
     }
 
     /// Who runs in which stage; nobody twice, no stage empty.

@@ -1,7 +1,8 @@
 //! Whether an ordered run has succeeded, from the reports of a node.
 //!
 //! No clock is compared with another's. The node's latest report is noted after the stage before has succeeded and
-//! before the run is started; a run that counts has left another report. It must have applied a catalog that was
+//! before the run is started; a run that counts has left another report, and is told from one that was under way already
+//! by its own identifier or its job's, or by being the second. It must have applied a catalog that was
 //! compiled for it: a cached one, or one that was only looked at (noop), takes up no list.
 #![deny(clippy::disallowed_methods)]
 
@@ -49,13 +50,13 @@ pub enum Catalog {
 /// Which report counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted<'a> {
-    /// Another than the one that was noted: the run was started after that.
-    Another,
+    /// Any, the latest: of a run that took place before.
+    Latest,
     /// That of this job.
     Job(&'a str),
     /// That of the run with this identifier, or one after it.
     Transaction(&'a str),
-    /// The second after the one that was noted: nobody started the run, and the first may have begun before.
+    /// The second after the one that was noted: nobody can tell the run from others, and the first may have begun before.
     Second,
 }
 
@@ -76,13 +77,13 @@ pub fn judge<'r>(host: &str, reports: &'r [Report], noted: Option<&str>, wanted:
     let since = reports.iter().position(|report| Some(report.hash.as_str()) == noted);
     let new = reports.get(..since.unwrap_or(reports.len())).unwrap_or_default();
     let counts = match wanted {
-        Wanted::Another => new.first(),
+        Wanted::Latest => new.first(),
         Wanted::Second => new.first().filter(|_| new.len() > 1),
         Wanted::Job(job) => new.iter().find(|report| report.job.as_deref() == Some(job)),
         Wanted::Transaction(run) => {
             let at = new.iter().position(|report| report.transaction.as_deref() == Some(run));
             // What a later run says of the machine is as good, and newer.
-            at.and(new.first())
+            at.and_then(|_| new.first())
         }
     };
     let Some(report) = counts else { return Verdict::NotYet };
@@ -120,7 +121,14 @@ mod tests {
     use super::*;
 
     fn report(hash: &str) -> Report {
-        Report { hash: hash.into(), status: Status::Changed, noop: false, catalog: Catalog::Fresh, job: None, transaction: None }
+        Report {
+            hash: hash.into(),
+            status: Status::Changed,
+            noop: false,
+            catalog: Catalog::Fresh,
+            job: None,
+            transaction: None,
+        }
     }
 
     fn kind(verdict: &Verdict<'_>) -> Option<StopKind> {
@@ -133,15 +141,15 @@ mod tests {
     #[test]
     fn the_report_that_was_noted_never_counts() {
         let old = [report("b"), report("a")];
-        assert_eq!(judge("h", &old, Some("b"), Wanted::Another), Verdict::NotYet);
-        assert_eq!(judge("h", &old, Some("a"), Wanted::Another), Verdict::Succeeded(&old[0]));
-        assert_eq!(judge("h", &old, None, Wanted::Another), Verdict::Succeeded(&old[0]));
-        assert_eq!(judge("h", &[], None, Wanted::Another), Verdict::NotYet);
-        assert_eq!(judge("h", &old, Some("long gone"), Wanted::Another), Verdict::Succeeded(&old[0]));
+        assert_eq!(judge("h", &old, Some("b"), Wanted::Latest), Verdict::NotYet);
+        assert_eq!(judge("h", &old, Some("a"), Wanted::Latest), Verdict::Succeeded(&old[0]));
+        assert_eq!(judge("h", &old, None, Wanted::Latest), Verdict::Succeeded(&old[0]));
+        assert_eq!(judge("h", &[], None, Wanted::Latest), Verdict::NotYet);
+        assert_eq!(judge("h", &old, Some("long gone"), Wanted::Latest), Verdict::Succeeded(&old[0]));
     }
 
     #[test]
-    fn where_nobody_starts_the_run_the_second_new_report_counts() {
+    fn where_nobody_can_tell_the_run_the_second_new_report_counts() {
         let three = [report("c"), report("b"), report("a")];
         assert_eq!(judge("h", &three, Some("b"), Wanted::Second), Verdict::NotYet);
         assert_eq!(judge("h", &three, Some("a"), Wanted::Second), Verdict::Succeeded(&three[0]));
@@ -170,16 +178,16 @@ mod tests {
     #[test]
     fn a_run_that_took_up_no_list_is_no_success() {
         let failed = [Report { status: Status::Failed, ..report("a") }];
-        assert_eq!(kind(&judge("h", &failed, None, Wanted::Another)), Some(StopKind::Failed));
+        assert_eq!(kind(&judge("h", &failed, None, Wanted::Latest)), Some(StopKind::Failed));
         let noop = [Report { noop: true, ..report("a") }];
-        assert_eq!(kind(&judge("h", &noop, None, Wanted::Another)), Some(StopKind::Refused));
+        assert_eq!(kind(&judge("h", &noop, None, Wanted::Latest)), Some(StopKind::Refused));
         let cached = [Report { catalog: Catalog::Cached, status: Status::Unchanged, ..report("a") }];
-        assert_eq!(kind(&judge("h", &cached, None, Wanted::Another)), Some(StopKind::Refused));
+        assert_eq!(kind(&judge("h", &cached, None, Wanted::Latest)), Some(StopKind::Refused));
         let on_failure = [Report { catalog: Catalog::CachedOnFailure, ..report("a") }];
-        assert_eq!(kind(&judge("h", &on_failure, None, Wanted::Another)), Some(StopKind::Failed));
-        let Verdict::Stop(stop) = judge("db.example.com", &noop, None, Wanted::Another) else { panic!() };
+        assert_eq!(kind(&judge("h", &on_failure, None, Wanted::Latest)), Some(StopKind::Failed));
+        let Verdict::Stop(stop) = judge("db.example.com", &noop, None, Wanted::Latest) else { panic!() };
         assert!(stop.reason.contains("db.example.com") && stop.way_out.contains("puppet.conf"), "{stop:?}");
         let unchanged = [Report { status: Status::Unchanged, ..report("a") }];
-        assert_eq!(judge("h", &unchanged, None, Wanted::Another), Verdict::Succeeded(&unchanged[0]));
+        assert_eq!(judge("h", &unchanged, None, Wanted::Latest), Verdict::Succeeded(&unchanged[0]));
     }
 }

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
-use rcgen::{CertificateParams, CustomExtension, DistinguishedName, DnType, KeyPair, PublicKeyData as _, SanType};
+use rcgen::{
+    CertificateParams, CustomExtension, DistinguishedName, DnType, KeyPair, PublicKeyData as _, SanType,
+};
 use stagedoor_config::enroller::Extension as Setting;
 
 use super::*;
@@ -126,7 +128,8 @@ fn a_certificate_that_may_sign_others_is_told() {
 #[test]
 fn a_fingerprint_is_taken_as_people_write_it() {
     let plain = "0f".repeat(32);
-    let colons = plain.as_bytes().chunks(2).map(|two| std::str::from_utf8(two).unwrap()).collect::<Vec<_>>().join(":");
+    let colons =
+        plain.as_bytes().chunks(2).map(|two| std::str::from_utf8(two).unwrap()).collect::<Vec<_>>().join(":");
     for good in [plain.clone(), format!("SHA256:{}", plain.to_uppercase()), colons] {
         assert_eq!(fingerprint(&good).as_deref(), Some(plain.as_str()), "{good}");
     }

@@ -63,7 +63,12 @@ mod tests {
 
     #[test]
     fn what_says_too_little_is_no_report() {
-        for bad in ["", "status: changed\n", "transaction_uuid: a\n", "    status: changed\n    transaction_uuid: a\n"] {
+        for bad in [
+            "",
+            "status: changed\n",
+            "transaction_uuid: a\n",
+            "    status: changed\n    transaction_uuid: a\n",
+        ] {
             assert_eq!(read(bad), None, "{bad:?}");
         }
         assert_eq!(read("status: odd\ntransaction_uuid: a\n").unwrap().status, Status::Failed);

@@ -24,8 +24,13 @@ pub async fn reports(site: &Site, host: &Certname) -> Result<Vec<Report>, Stop> 
         return Ok(puppetdb.reports(host).await?.into_iter().map(|received| received.report).collect());
     }
     if !site.shell.is_there() {
-        let reason = "nobody knows how runs end: there is neither a PuppetDB that says so nor a way to the machines";
-        return Err(Stop::new(StopKind::Refused, reason, "write [puppetdb] or [ssh] in the settings, then resume"));
+        let reason =
+            "nobody knows how runs end: there is neither a PuppetDB that says so nor a way to the machines";
+        return Err(Stop::new(
+            StopKind::Refused,
+            reason,
+            "write [puppetdb] or [ssh] in the settings, then resume",
+        ));
     }
     Ok(on_machine(site, host).await?.into_iter().collect())
 }

@@ -30,8 +30,10 @@ pub(super) async fn run(site: &Site, host: &Certname) -> Result<Facts, Stop> {
                     4 | 6 => "some resources failed",
                     _ => "no catalog was applied",
                 };
-                let reason =
-                    format!("{host}: `puppet agent` ended with {code} ({meaning}): {}", errors(&ended.said()));
+                let reason = format!(
+                    "{host}: `puppet agent` ended with {code} ({meaning}): {}",
+                    errors(&ended.said())
+                );
                 return Err(Stop::new(StopKind::Failed, reason, "put right what failed there, then resume"));
             }
         }
@@ -47,7 +49,11 @@ pub(super) async fn run(site: &Site, host: &Certname) -> Result<Facts, Stop> {
 /// The errors an agent printed, or the last of what it said.
 fn errors(said: &str) -> String {
     let errors: Vec<&str> = said.lines().map(str::trim).filter(|line| line.starts_with("Error:")).collect();
-    let lines = if errors.is_empty() { said.lines().map(str::trim).filter(|line| !line.is_empty()).collect() } else { errors };
+    let lines = if errors.is_empty() {
+        said.lines().map(str::trim).filter(|line| !line.is_empty()).collect()
+    } else {
+        errors
+    };
     let last: Vec<&str> = lines.iter().skip(lines.len().saturating_sub(3)).copied().collect();
     if last.is_empty() { "it said nothing".to_owned() } else { last.join(" / ") }
 }

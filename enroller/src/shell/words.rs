@@ -120,7 +120,7 @@ mod tests {
             assert!(CommandLine::of(["echo", bad]).is_err(), "{bad:?}");
             assert!(CommandLine::script("echo $1", [bad]).is_err(), "{bad:?}");
         }
-        assert_eq!(CommandLine::of(["x"; LONGEST]), Err(NotACommand::TooLong));
+        assert_eq!(CommandLine::of(vec!["x"; LONGEST]), Err(NotACommand::TooLong));
     }
 
     proptest! {

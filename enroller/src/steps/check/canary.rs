@@ -1,0 +1,418 @@
+//! The canary: a node of its own, whose catalogs show what a new master compiles.
+//!
+//! Its certificate is made once for each master, signed by the same judgement as the master's, without any name or
+//! extension more, and kept beside the journals with its key. It is no node that anybody counts: PuppetDB is told so at
+//! the end of each proof.
+
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, header};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use rustls_pki_types::UnixTime;
+use serde_json::{Value, json};
+use stagedoor_config::certname::Certname;
+use stagedoor_config::enroller::Request as Allowed;
+use stagedoor_config::proxy::KeyPair as Files;
+use stagedoor_config::read;
+use stagedoor_config::trust::Side;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::here;
+use crate::ask::{Answer, Https, Question};
+use crate::ca::{Ca, Wanted};
+use crate::catalog::{Catalog, Own};
+use crate::doors::AskedDoor;
+use crate::identity::Identity;
+use crate::pipeline::{Facts, Stop, StopKind};
+use crate::puppetdb::{PuppetDb, encoded};
+use crate::request::{Asked, key_of};
+use crate::steps::admit::view;
+use crate::steps::{BETWEEN, Enrolling};
+
+/// For a catalog: as long as a modern agent waits. A first one in a cold JRuby takes minutes at large sites.
+const CATALOG: Duration = Duration::from_secs(10 * 60);
+/// For a request that was signed to be had as a certificate.
+const SIGNED: Duration = Duration::from_secs(60);
+/// Sent with each request, so that masters take the canary for an agent that they may tell to come back.
+const VERSION: &str = "7.0.0";
+
+/// The canary of one master.
+#[derive(Debug)]
+pub(super) struct Canary {
+    name: Certname,
+    https: Https,
+    facts: Value,
+}
+
+impl Canary {
+    /// The canary of the master that is enrolled, with a certificate, made where there is none.
+    pub(super) async fn of(at: &Enrolling<'_>) -> Result<Self, Stop> {
+        let name = at.canary()?;
+        let files = files(at, &name)?;
+        let identity = match read(at, &files)? {
+            Some(identity) => identity,
+            None => signed(at, &name, &files).await?,
+        };
+        let https =
+            Https::new(Arc::clone(&at.site.trust), Some(&identity)).map_err(|error| here("TLS", &error))?;
+        let facts = facts(at, &name)?;
+        Ok(Self { name, https, facts })
+    }
+
+    /// Its catalogs in each environment, through each door, as the Master of Masters compiles them.
+    pub(super) async fn through(&self, at: &Enrolling<'_>, doors: &[AskedDoor<'_>]) -> Result<Facts, Stop> {
+        let mut facts = Facts::none();
+        let (mut asked, mut took) = (0_u64, Vec::new());
+        for environment in &at.site.settings.canary.environments {
+            let environment = environment.as_str();
+            let mut resources = 0;
+            for door in doors {
+                let before = self.counted(at, door).await?;
+                let began = Instant::now();
+                let own = self.catalog(at, Some(door), environment).await?;
+                took.push(began.elapsed());
+                let after = self.counted(at, door).await?;
+                if after <= before {
+                    let reason =
+                        format!("{} gave the canary a catalog, and not from {}", door.name(), at.master());
+                    let way_out =
+                        "see that `agents` of that door in the settings leads to that door, then resume";
+                    return Err(Stop::new(StopKind::Refused, reason, way_out));
+                }
+                asked += 1;
+                resources = self.same(at, own, environment).await?;
+            }
+            facts = facts.and("catalog", format!("{environment}: {resources} resources, as the MoM's"));
+        }
+        let (first, last) = self.warm_up(at, doors.first()).await?;
+        facts = facts.and("catalogs", (asked + u64::from(at.site.settings.canary.compiles)).to_string());
+        let cold = took.first().map_or(0, Duration::as_millis);
+        Ok(facts
+            .and("milliseconds", format!("{cold} cold, {} to {} warm", first.as_millis(), last.as_millis())))
+    }
+
+    /// The same from an open master itself, which ends agents' TLS.
+    pub(super) async fn direct(&self, at: &Enrolling<'_>) -> Result<Facts, Stop> {
+        let mut facts = Facts::none();
+        for environment in &at.site.settings.canary.environments {
+            let environment = environment.as_str();
+            let own = self.catalog(at, None, environment).await?;
+            let resources = self.same(at, own, environment).await?;
+            facts = facts.and("catalog", format!("{environment}: {resources} resources, as the MoM's"));
+        }
+        let (first, last) = self.warm_up(at, None).await?;
+        Ok(facts.and("milliseconds", format!("{} to {} warm", first.as_millis(), last.as_millis())))
+    }
+
+    /// It is no node any more.
+    pub(super) async fn leaves(&self, at: &Enrolling<'_>) -> Result<(), Stop> {
+        match PuppetDb::of(at.site) {
+            Some(puppetdb) if puppetdb.is_active(&self.name).await? => puppetdb.deactivate(&self.name).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks the Master of Masters as the canary.
+    pub(super) async fn ask_mom(&self, at: &Enrolling<'_>, question: &Question) -> Result<Answer, Stop> {
+        let mom = &at.site.settings.mom;
+        Ok(self.https.ask(&mom.certname, &mom.address, question).await?)
+    }
+
+    /// Asks the new master as the canary: through a door, or itself where it is open.
+    pub(super) async fn ask_master(
+        &self,
+        at: &Enrolling<'_>,
+        door: Option<&AskedDoor<'_>>,
+        question: &Question,
+    ) -> Result<Answer, Stop> {
+        Ok(match door {
+            Some(door) => self.https.ask(door.name(), door.agents(), question).await?,
+            None => self.https.ask(at.master(), at.plan.address(), question).await?,
+        })
+    }
+
+    async fn catalog(
+        &self,
+        at: &Enrolling<'_>,
+        door: Option<&AskedDoor<'_>>,
+        environment: &str,
+    ) -> Result<Catalog, Stop> {
+        let answer = self.ask_master(at, door, &self.question(at, environment)).await?;
+        if answer.status.is_success() {
+            let read = Catalog::read(&answer.body);
+            return read.map_err(|error| here(&format!("what {} compiled", at.master()), &error));
+        }
+        let mut reason = format!(
+            "{} does not compile the canary's catalog in {environment}: {}",
+            at.master(),
+            answer.words()
+        );
+        // A site's code may want more of a node than the canary is; then it is nobody's fault but the canary's.
+        let moms = self.ask_mom(at, &self.question(at, environment)).await;
+        let way_out = match moms {
+            Ok(moms) if !moms.status.is_success() => {
+                reason.push_str(&format!(" (nor does the Master of Masters: {})", moms.words()));
+                "give the canary the facts that the site's code wants, with `facts` under [canary], then resume"
+            }
+            _ => {
+                "see that every ordered run has taken it up: its name must be on PuppetDB's certificate-allowlist, and \
+                 PuppetDB restarted since; then resume"
+            }
+        };
+        Err(Stop::new(StopKind::Refused, reason, way_out))
+    }
+
+    /// How many resources the catalog has, which must be those of the Master of Masters'.
+    async fn same(&self, at: &Enrolling<'_>, own: Catalog, environment: &str) -> Result<usize, Stop> {
+        let mom = &at.site.settings.mom;
+        let answer = self.ask_mom(at, &self.question(at, environment)).await?;
+        if !answer.status.is_success() {
+            let reason = format!(
+                "{} does not compile the canary's catalog in {environment}: {}",
+                mom.certname,
+                answer.words()
+            );
+            let way_out = "see the Master of Masters' puppetserver.log, then resume";
+            return Err(Stop::new(StopKind::Failed, reason, way_out));
+        }
+        let moms = Catalog::read(&answer.body)
+            .map_err(|error| here("what the Master of Masters compiled", &error))?;
+        let names = own_names(at).await;
+        let settle = |catalog: Catalog| catalog.under(&names).without(&at.site.settings.canary.ignore);
+        let (own, moms) = (settle(own), settle(moms));
+        let differences = own.differences(&moms);
+        if differences.is_empty() {
+            return Ok(own.resources());
+        }
+        let reason = format!(
+            "the canary's catalog in {environment} is not the one of the Master of Masters: {}",
+            differences.join("; ")
+        );
+        let way_out = "see that code, hiera data and modules are the same on both; what may differ goes under `ignore` in \
+                       [canary]; then resume";
+        Err(Stop::new(StopKind::Refused, reason, way_out))
+    }
+
+    /// Catalogs at once, so that each JRuby gets one; gives the shortest and the longest time.
+    async fn warm_up(
+        &self,
+        at: &Enrolling<'_>,
+        door: Option<&AskedDoor<'_>>,
+    ) -> Result<(Duration, Duration), Stop> {
+        let environment =
+            at.site.settings.canary.environments.first().map_or("production", |first| first.as_str());
+        let (name, address) = match door {
+            Some(door) => (door.name().clone(), door.agents().to_owned()),
+            None => (at.master().clone(), at.plan.address().to_owned()),
+        };
+        let mut all = JoinSet::new();
+        for _ in 0..at.site.settings.canary.compiles {
+            let (https, question) = (self.https.clone(), self.question(at, environment));
+            let (name, address) = (name.clone(), address.clone());
+            all.spawn(async move {
+                let began = Instant::now();
+                let answer = https.ask(&name, &address, &question).await;
+                (answer, began.elapsed())
+            });
+        }
+        let (mut first, mut last) = (Duration::MAX, Duration::ZERO);
+        while let Some(done) = all.join_next().await {
+            let (answer, took) = done.map_err(|error| here("warming", &error))?;
+            let answer = answer?;
+            if !answer.status.is_success() {
+                let reason =
+                    format!("{} compiled one catalog, and not the next: {}", at.master(), answer.words());
+                return Err(Stop::new(StopKind::Refused, reason, "see its puppetserver.log, then resume"));
+            }
+            (first, last) = (first.min(took), last.max(took));
+        }
+        Ok((first.min(last), last))
+    }
+
+    /// As an agent asks for its catalog.
+    fn question(&self, at: &Enrolling<'_>, environment: &str) -> Question {
+        let facts = json!({ "name": self.name, "values": self.facts });
+        let old = at.site.settings.preset.is_java_7();
+        let format = if old { "pson" } else { "application/json" };
+        let form = format!(
+            "environment={environment}&facts_format={}&facts={}&transaction_uuid={}&static_catalog=false",
+            encoded(format),
+            // As agents do: once for itself, and once more for the form.
+            encoded(&encoded(&facts.to_string())),
+            transaction(),
+        );
+        let path = match old {
+            true => format!("/{environment}/catalog/{}", self.name),
+            false => format!("/puppet/v3/catalog/{}?environment={}", self.name, encoded(environment)),
+        };
+        Question::of(Method::POST, path)
+            .body("application/x-www-form-urlencoded", form)
+            .header(header::ACCEPT, "application/vnd.puppet.rich+json, application/json, text/pson")
+            .header(http::HeaderName::from_static("x-puppet-version"), VERSION)
+            .within(CATALOG)
+            .shown()
+    }
+
+    /// How many of its catalogs the master has compiled, as this door counted.
+    async fn counted(&self, at: &Enrolling<'_>, door: &AskedDoor<'_>) -> Result<u64, Stop> {
+        let masters = door.masters().await?;
+        let canary = view(&masters.masters, at.master()).and_then(|view| view.canary);
+        Ok(canary.map_or(0, |canary| canary.compiled))
+    }
+}
+
+/// Where its certificate and key are kept.
+fn files(at: &Enrolling<'_>, name: &Certname) -> Result<Files, Stop> {
+    let folder = at.site.settings.journal.join("canary");
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    made.map_err(|error| here(&folder.display().to_string(), &error))?;
+    let file = |end: &str| -> PathBuf { folder.join(format!("{name}.{end}")) };
+    Ok(Files { certificate: file("pem"), key: file("key") })
+}
+
+/// What was kept of it, where that is still good.
+fn read(at: &Enrolling<'_>, files: &Files) -> Result<Option<Identity>, Stop> {
+    if !files.certificate.exists() || !files.key.exists() {
+        return Ok(None);
+    }
+    let identity = Identity::read(files).map_err(|error| here("the canary's certificate", &error))?;
+    let Some((leaf, above)) = identity.chain().split_first() else { return Ok(None) };
+    let good = at.site.trust.judge(leaf, above, UnixTime::now(), Side::Agent).is_ok();
+    Ok(good.then_some(identity))
+}
+
+/// A certificate for the canary, whose key was on the disk before anybody heard of it.
+async fn signed(at: &Enrolling<'_>, name: &Certname, files: &Files) -> Result<Identity, Stop> {
+    let ca = Ca::of(at.site);
+    let key = match read::text(&files.key) {
+        Ok(pem) => KeyPair::from_pem(&pem).map_err(|error| here("the canary's key", &error))?,
+        Err(_) => {
+            let key = KeyPair::generate().map_err(|error| here("the canary's key", &error))?;
+            let written = read::replace(&files.key, key.serialize_pem().as_bytes(), 0o600);
+            written.map_err(|error| here("the canary's key", &error))?;
+            std::fs::set_permissions(&files.key, Permissions::from_mode(0o600))
+                .map_err(|error| here("the canary's key", &error))?;
+            key
+        }
+    };
+    let own = key_of(&key.public_key_pem()).map_err(|error| here("the canary's key", &error))?;
+    let nothing = Allowed { dns_alt_names: Vec::new(), extensions: Vec::new() };
+    let judge = |asked: &Asked, what: &str| {
+        let differences = asked.differences(name, &own, &nothing);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let reason = format!("the CA has another {what} of {name}: {}", differences.join("; "));
+        let way_out = format!(
+            "if nobody here made it, somebody else did; `puppetserver ca clean --certname {name}`, then resume"
+        );
+        Err(Stop::new(StopKind::Refused, reason, way_out))
+    };
+    if ca.certificate(name).await?.is_none() {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name.as_str());
+        let pem = params.serialize_request(&key).and_then(|request| request.pem());
+        ca.hand_in(name, &pem.map_err(|error| here("the canary's request", &error))?).await?;
+        if let Some(pem) = ca.request(name).await? {
+            judge(
+                &Asked::of_request(&pem).map_err(|error| here("the canary's request", &error))?,
+                "request",
+            )?;
+            ca.have(name, Wanted::Signed).await?;
+        }
+    }
+    let began = Instant::now();
+    loop {
+        if let Some(pem) = ca.certificate(name).await? {
+            let certificate =
+                Asked::of_certificate(&pem).map_err(|error| here("the canary's certificate", &error))?;
+            judge(&certificate, "certificate")?;
+            let written = read::replace(&files.certificate, pem.as_bytes(), 0o600);
+            written.map_err(|error| here("the canary's certificate", &error))?;
+            return Identity::read(files).map_err(|error| here("the canary's certificate", &error));
+        }
+        if began.elapsed() > SIGNED {
+            let reason = format!("the CA signed {name} and has no certificate of it");
+            return Err(Stop::new(StopKind::Failed, reason, "see the CA's log, then resume"));
+        }
+        sleep(BETWEEN).await;
+    }
+}
+
+/// The same at every master and at every time: a few that code asks of every node, and those of the settings.
+fn facts(at: &Enrolling<'_>, name: &Certname) -> Result<Value, Stop> {
+    let (host, domain) = name.as_str().split_once('.').unwrap_or((name.as_str(), ""));
+    let mut facts = json!({
+        "clientcert": name, "clientversion": VERSION, "clientnoop": false, "puppetversion": VERSION,
+        "fqdn": name, "hostname": host, "domain": domain, "ipaddress": "192.0.2.1",
+        "networking": { "fqdn": name, "hostname": host, "domain": domain, "ip": "192.0.2.1" },
+        "kernel": "Linux", "osfamily": "Debian", "operatingsystem": "Debian", "operatingsystemrelease": "12.0",
+        "os": { "family": "Debian", "name": "Debian", "architecture": "amd64",
+                "release": { "full": "12.0", "major": "12", "minor": "0" } },
+        "architecture": "amd64", "is_virtual": true, "virtual": "kvm",
+    });
+    let Some(path) = &at.site.settings.canary.facts else { return Ok(facts) };
+    let text = read::text(path).map_err(|error| here("the canary's facts", &error))?;
+    match (serde_json::from_str::<Value>(&text), facts.as_object_mut()) {
+        (Ok(Value::Object(more)), Some(all)) => {
+            all.extend(more);
+            Ok(facts)
+        }
+        (Err(error), _) => Err(here(&path.display().to_string(), &error)),
+        _ => {
+            let reason = format!("{}: expected one JSON object of facts", path.display());
+            Err(Stop::new(StopKind::Refused, reason, "correct the file, then resume"))
+        }
+    }
+}
+
+/// The names and addresses of either server, which stand in catalogs that mention their own server.
+async fn own_names(at: &Enrolling<'_>) -> Vec<Own> {
+    let mom = &at.site.settings.mom;
+    let mut all = vec![Own { masters: at.master().to_string(), moms: mom.certname.to_string() }];
+    let address = async |at: &str| {
+        let mut found = tokio::net::lookup_host(at).await.ok()?;
+        found.next().map(|address| address.ip().to_string())
+    };
+    if let (Some(masters), Some(moms)) = (address(at.plan.address()).await, address(&mom.address).await)
+        && masters != moms
+    {
+        all.push(Own { masters, moms });
+    }
+    all
+}
+
+/// A random UUID, as agents make one for each run.
+fn transaction() -> String {
+    let (high, low) = (fastrand::u64(..), fastrand::u64(..));
+    let version = (high & !0xf000) | 0x4000;
+    let variant = (low & !(0xc000 << 48)) | (0x8000 << 48);
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        version >> 32,
+        (version >> 16) & 0xffff,
+        version & 0xffff,
+        variant >> 48,
+        variant & 0xffff_ffff_ffff
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::transaction;
+
+    #[test]
+    fn a_transaction_is_named_as_agents_name_theirs() {
+        let one = transaction();
+        let parts: Vec<usize> = one.split('-').map(str::len).collect();
+        assert_eq!(parts, [8, 4, 4, 4, 12]);
+        assert!(one.as_bytes()[14] == b'4' && b"89ab".contains(&one.as_bytes()[19]), "{one}");
+        assert_ne!(one, transaction());
+    }
+}
