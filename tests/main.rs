@@ -16,6 +16,7 @@
 //! | `admin` | the admin doors, the roster's file, metrics, the access log |
 //! | `flush` | environment caches flushed on every master, each master's own status relayed, `stagedoor masters` |
 //! | `bad_days` | hangs, stalls, leavers, attackers: what stays up, and who is told what |
+//! | `catalogs` | what each master made of catalogs, by environment, and its canary's |
 //! | `check` | `stagedoor check`: what a start would stumble over, told before it |
 //! | `door_ca` | `stagedoor door-ca`, and a door whose certificate of it is no good |
 //! | `roster` | `stagedoor roster`: the roster by commands |
@@ -31,6 +32,7 @@ mod bad_days;
 mod bad_input;
 mod bodies;
 mod bootstrap;
+mod catalogs;
 mod check;
 mod door_ca;
 mod files;

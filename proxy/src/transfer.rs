@@ -41,6 +41,11 @@ impl Line {
         self.record.as_ref().map(|record| record.phases).unwrap_or_default()
     }
 
+    /// The environment that the request names, as the access line shows it.
+    pub(crate) fn environment(&self) -> Option<&str> {
+        self.record.as_ref()?.environment.as_deref()
+    }
+
     /// Somebody was asked once more.
     pub(crate) fn attempted(&mut self, attempts: u32, phases: Phases) {
         self.note(|record| {

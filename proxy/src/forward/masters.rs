@@ -9,12 +9,13 @@ use stagedoor_config::master::Standing;
 
 use super::{Asking, moved};
 use crate::answer::{Backend, Refusal};
-use crate::attempt::{Landed, Outbound, attempt};
-use crate::observe::record::Asked;
-use crate::pool::InHand;
+use crate::attempt::{Landed, Missed, Outbound, attempt};
+use crate::observe::record::{Asked, Phases};
 use crate::pool::canary::Barred;
+use crate::pool::catalogs::{Became, Whose};
 use crate::pool::pick::Want;
 use crate::pool::state::Nobody;
+use crate::pool::{InHand, Member};
 use crate::retry::{Failure, Next};
 
 /// What is asked of a master.
@@ -114,6 +115,9 @@ impl Asking<'_> {
                 attempt(links, &member.peer, terms, patience, out, hand.take(), &mut phases).await;
             hand = back;
             self.line.attempted(*made, phases);
+            if class == Class::Catalog {
+                self.cataloged(&member, canary, &landed, phases);
+            }
             let (ended, next) = match landed {
                 Ok(landed) if is_refused(&landed) => {
                     (Ok(landed), self.next(replay, Failure::Refused, self.left(*made, !canary, out)))
@@ -132,6 +136,23 @@ impl Asking<'_> {
                 return Ok(Ended::Otherwise(ended, next));
             }
             fresh = true;
+        }
+    }
+
+    /// Counts what this attempt says of the master's compiling.
+    fn cataloged(&self, member: &Member, canary: bool, landed: &Result<Landed, Missed>, phases: Phases) {
+        let became = match landed {
+            Ok(landed) => {
+                let took = phases.first_byte.unwrap_or_default();
+                Became::of_answer(landed.response.status(), is_refused(landed), took)
+            }
+            // The agent's doing.
+            Err(Missed { refusal: Refusal::BodyBroken, .. }) => None,
+            Err(missed) => Became::of_failure(missed.failure),
+        };
+        let whose = if canary { Whose::Canarys } else { Whose::Agents(self.line.environment()) };
+        if let Some(became) = became {
+            self.connection.door.pool.cataloged(member, whose, became);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::observe::Observe;
 use crate::observe::metrics::MasterMetrics;
 use crate::way::Sides;
 use canary::Barred;
+use catalogs::{Became, Whose};
 use health::Verdict;
 use pick::Want;
 use seal::{At, Outcome, Seal, Turn};
@@ -27,6 +28,7 @@ use state::{Live, Nobody, State};
 
 pub mod affinity;
 pub mod canary;
+pub mod catalogs;
 pub(crate) mod flush;
 pub mod health;
 pub(crate) mod outsider;
@@ -179,6 +181,11 @@ impl Pool {
         self.lock().members.iter().find_map(of)
     }
 
+    /// Counts what became of a catalog that this master was asked for.
+    pub(crate) fn cataloged(&self, member: &Member, whose: Whose<'_>, became: Became) {
+        self.lock().state.cataloged(member.id, whose, became, Instant::now());
+    }
+
     /// Remembers who compiled an agent's catalog.
     pub(crate) fn compiled(&self, agent: &Certname, id: u32) {
         self.lock().state.compiled(agent, id);
@@ -241,10 +248,10 @@ impl Pool {
         self.lock().state.able(Instant::now())
     }
 
-    /// Looks at every master's live state.
-    pub(crate) fn look<T>(&self, look: impl Fn(&Live, bool) -> T) -> Vec<T> {
+    /// Looks at every master's live state, as of one moment.
+    pub(crate) fn look<T>(&self, look: impl Fn(&Live, Instant) -> T) -> Vec<T> {
         let now = Instant::now();
-        self.lock().state.masters().iter().map(|live| look(live, live.fit(now))).collect()
+        self.lock().state.masters().iter().map(|live| look(live, now)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {

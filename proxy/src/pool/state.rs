@@ -12,6 +12,7 @@ use stagedoor_config::master::{Master, Standing};
 
 use super::affinity::Affinity;
 use super::canary::{self, Barred};
+use super::catalogs::{Became, Catalogs, Whose};
 use super::health::{Health, Verdict};
 use super::pick::{self, Candidate, Want};
 use super::seal::{At, Outcome, Seal, Turn};
@@ -54,6 +55,8 @@ pub struct Live {
     pub seal: Option<Seal>,
     /// Counts each time that what was known of its seal may have ceased to hold.
     losses: u32,
+    /// What it made of catalogs; none where it is open, since those are asked for where nobody else reads them.
+    pub catalogs: Option<Catalogs>,
     /// Requests it has in hand, or connections that were passed to it.
     pub in_flight: u32,
     joined: Instant,
@@ -124,6 +127,7 @@ impl State {
                 why: None,
                 seal: master.kind.is_sealed().then(Seal::new),
                 losses: 0,
+                catalogs: master.kind.is_sealed().then(|| Catalogs::new(now)),
                 in_flight: 0,
                 joined: now,
                 name: pick::hash(master.certname.as_str()),
@@ -258,6 +262,14 @@ impl State {
             Nobody::IsTested
         } else {
             Nobody::IsSealed
+        }
+    }
+
+    /// A master was asked for a catalog. One that has left meanwhile is forgotten already.
+    pub fn cataloged(&mut self, id: u32, whose: Whose<'_>, became: Became, now: Instant) {
+        let live = self.masters.iter_mut().find(|live| live.id == id);
+        if let Some(catalogs) = live.and_then(|live| live.catalogs.as_mut()) {
+            catalogs.count(whose, became, now);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the admin doors may ask of the running door, and what they may tell it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use stagedoor_config::admin::flush::Flushed;
 use stagedoor_config::admin::{self as wire, Fit, MasterView, MastersView};
@@ -12,6 +13,7 @@ use stagedoor_config::roster::Roster;
 use crate::admin::{Change, Inside, Later, Level, NoStatus, NotChanged, Status};
 use crate::door::Door;
 use crate::observe::log::chain;
+use crate::pool::catalogs::Catalogs;
 use crate::pool::health::Verdict;
 use crate::pool::seal::Seal;
 use crate::pool::state::Live;
@@ -79,7 +81,7 @@ impl Inside for FromInside {
     }
 }
 
-fn view(live: &Live, _fit: bool) -> MasterView {
+fn view(live: &Live, now: Instant) -> MasterView {
     MasterView {
         certname: live.master.certname.clone(),
         address: live.master.address.clone(),
@@ -98,7 +100,7 @@ fn view(live: &Live, _fit: bool) -> MasterView {
         }),
         seal_why: live.seal.as_ref().and_then(Seal::words),
         in_flight: live.in_flight,
-        catalogs: None,
-        canary: None,
+        catalogs: live.catalogs.as_ref().map(|catalogs| catalogs.lately(now)),
+        canary: live.catalogs.as_ref().map(Catalogs::canary),
     }
 }
