@@ -20,6 +20,7 @@
 //! | `check` | `stagedoor check`: what a start would stumble over, told before it |
 //! | `door_ca` | `stagedoor door-ca`, and a door whose certificate of it is no good |
 //! | `roster` | `stagedoor roster`: the roster by commands |
+//! | `enroll` | a new master taken through the ordered runs, and what keeps it from being admitted |
 //! | `seal` | sealed masters that strangers reach after all |
 //! | `stand_ins` | the stand-ins themselves: that they refuse what real Puppet refuses |
 //! | `warm` | masters that are warmed before agents depend on them, and their canaries |
@@ -35,6 +36,7 @@ mod bootstrap;
 mod catalogs;
 mod check;
 mod door_ca;
+mod enroll;
 mod files;
 mod flush;
 mod health;

@@ -43,7 +43,7 @@ use crate::site::Site;
 pub use would::would;
 
 /// Between two looks at something that takes a while.
-const BETWEEN: Duration = Duration::from_secs(2);
+const BETWEEN: Duration = Duration::from_millis(500);
 
 /// What an operator allows in one invocation, and what he knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

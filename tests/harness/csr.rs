@@ -5,6 +5,8 @@ use x509_cert::Certificate;
 use x509_cert::der::asn1::Utf8StringRef;
 use x509_cert::der::{Decode, DecodePem, Encode};
 use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::request::CertReq;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
@@ -12,6 +14,7 @@ use crate::identity::{KeyKind, Leaf};
 use crate::puppet::{common_name, puppet_extensions};
 
 const EXTENSION_REQUEST: &str = "1.2.840.113549.1.9.14";
+const ALTERNATIVE_NAMES: &str = "2.5.29.17";
 const RSA: &str = "1.2.840.113549.1.1.1";
 const EC: &str = "1.2.840.10045.2.1";
 
@@ -22,6 +25,8 @@ pub struct Request {
     pub name: String,
     /// Puppet's extensions asked for: dotted object identifier and text.
     pub extensions: Vec<(String, String)>,
+    /// Alternative names asked for.
+    pub alt_names: Vec<String>,
     public_key: Vec<u8>,
     algorithm: &'static SignatureAlgorithm,
 }
@@ -35,15 +40,16 @@ impl Request {
         let request = CertReq::from_pem(pem).map_err(|e| format!("not a certificate request: {e}"))?;
         let name = common_name(&request.info.subject).ok_or("the request names nobody")?;
         let (public_key, algorithm) = key(&request.info.public_key)?;
-        let mut extensions = Vec::new();
+        let (mut extensions, mut alt_names) = (Vec::new(), Vec::new());
         for attribute in request.info.attributes.iter().filter(|a| a.oid.to_string() == EXTENSION_REQUEST) {
             for value in attribute.values.iter() {
                 let der = value.to_der().map_err(|e| e.to_string())?;
                 let asked = Vec::<Extension>::from_der(&der).map_err(|e| format!("extensions: {e}"))?;
                 extensions.extend(puppet_extensions(&asked));
+                alt_names.extend(names(&asked));
             }
         }
-        Ok(Self { name, extensions, public_key, algorithm })
+        Ok(Self { name, extensions, alt_names, public_key, algorithm })
     }
 
     /// What a certificate holds, to be signed again, and its serial number.
@@ -57,14 +63,30 @@ impl Request {
         let name = common_name(of.subject()).ok_or("the certificate names nobody")?;
         let (public_key, algorithm) = key(of.subject_public_key_info())?;
         let extensions = of.extensions().map(|all| puppet_extensions(all)).unwrap_or_default();
-        Ok((Self { name, extensions, public_key, algorithm }, of.serial_number().as_bytes().to_vec()))
+        let alt_names = of.extensions().map(|all| names(all)).unwrap_or_default();
+        Ok((
+            Self { name, extensions, alt_names, public_key, algorithm },
+            of.serial_number().as_bytes().to_vec(),
+        ))
     }
 
     /// The certificate that is asked for.
     #[must_use]
     pub fn leaf(&self) -> Leaf {
-        Leaf { extensions: self.extensions.clone(), key: KeyKind::P256, ..Leaf::node(&self.name) }
+        let (extensions, alt_names) = (self.extensions.clone(), self.alt_names.clone());
+        Leaf { extensions, alt_names, key: KeyKind::P256, ..Leaf::node(&self.name) }
     }
+}
+
+/// The alternative names among some extensions that are host names.
+fn names(extensions: &[Extension]) -> Vec<String> {
+    let ours = extensions.iter().filter(|one| one.extn_id.to_string() == ALTERNATIVE_NAMES);
+    let names = ours.filter_map(|one| SubjectAltName::from_der(one.extn_value.as_bytes()).ok());
+    let host = |name| match name {
+        GeneralName::DnsName(name) => Some(name.to_string()),
+        _ => None,
+    };
+    names.flat_map(|names| names.0).filter_map(host).collect()
 }
 
 fn key(of: &SubjectPublicKeyInfoOwned) -> Result<(Vec<u8>, &'static SignatureAlgorithm), String> {

@@ -14,7 +14,7 @@ pub struct Site {
     /// Puppet's CA.
     pub ca: Arc<PuppetCa>,
     /// The door's private CA.
-    pub door_ca: DoorCa,
+    pub door_ca: Arc<DoorCa>,
     /// The Master of Masters.
     pub mom: Mom,
     /// The compile masters, named `m1.example.com`, `m2.example.com`, …
@@ -52,7 +52,7 @@ impl Site {
         for master in &masters {
             papers.admit(master);
         }
-        Self { ca, door_ca, mom, masters, papers }
+        Self { ca, door_ca: Arc::new(door_ca), mom, masters, papers }
     }
 
     /// The same site, its papers changed.
@@ -82,7 +82,7 @@ pub struct Fleet {
     /// Puppet's CA.
     pub ca: Arc<PuppetCa>,
     /// The door's private CA.
-    pub door_ca: DoorCa,
+    pub door_ca: Arc<DoorCa>,
     /// The Master of Masters.
     pub mom: Mom,
     /// The compile masters.

@@ -13,6 +13,7 @@
 //! | [`agent`] | an agent and its run |
 //! | [`wire`] | raw TLS sockets, both ends, for bytes in and bytes out |
 //! | [`door`] | the `stagedoor` program as a child process |
+//! | [`installation`] | what masters are enrolled in: machines, PuppetDB, the enroller's settings |
 //! | [`fleet`] | all of them together |
 //! | [`wait`] | waiting for a state, never for a time |
 #![allow(
@@ -31,6 +32,7 @@ pub mod door;
 pub mod fleet;
 pub mod http1;
 pub mod identity;
+pub mod installation;
 pub mod listening;
 pub mod master;
 pub mod mom;

@@ -171,6 +171,23 @@ impl Listening {
         }
     }
 
+    /// Stops listening until [`Listening::serve_anew`].
+    pub(crate) fn rest(&self) {
+        if let Some(task) = self.running.lock().unwrap().take() {
+            task.abort();
+        }
+    }
+
+    /// Listens, or goes on listening, with these TLS settings; says whether it did not listen before.
+    pub(crate) fn serve_anew(&self, tls: Arc<ServerConfig>) -> bool {
+        if self.running.lock().unwrap().is_some() {
+            self.speak(Speaks::Tls(tls));
+            return false;
+        }
+        self.restart(Some(tls));
+        true
+    }
+
     /// Listens again on the same port, with other TLS settings where given.
     pub fn restart(&self, tls: Option<Arc<ServerConfig>>) {
         if let Some(tls) = tls {

@@ -2,8 +2,10 @@
 //!
 //! Shaped like Puppet Server's CA service: unauthenticated GETs of `ca_crt.pem`, `ca_crl.pem` and signed
 //! certificates, a certificate request that is taken once (a second one is 400), and PE's `/packages/` whose install
-//! script names the server it came from. It compiles nothing: whatever else arrives is recorded and refused.
+//! script names the server it came from. Of catalogs it compiles those that a node asks it for over TLS. Whatever else
+//! arrives is recorded and refused.
 
+mod admin;
 mod renewal;
 
 use std::collections::HashMap;
@@ -21,6 +23,7 @@ use crate::puppet::Asked;
 use crate::record::{Record, Seen};
 use crate::serving::{Role, serve};
 use crate::tls;
+use admin::Admin;
 use renewal::Renewing;
 
 pub use renewal::LIVES as RENEWED_LIVES;
@@ -28,9 +31,10 @@ pub use renewal::LIVES as RENEWED_LIVES;
 /// The name of the Master of Masters in every fleet.
 pub const NAME: &str = "mom.example.com";
 
-/// A running Master of Masters.
+/// A running Master of Masters; a copy is the same one.
+#[derive(Clone)]
 pub struct Mom {
-    listening: Listening,
+    listening: Arc<Listening>,
     desk: Arc<Desk>,
 }
 
@@ -40,6 +44,8 @@ struct Desk {
     renewing: Renewing,
     requests: Mutex<HashMap<String, String>>,
     signed: Mutex<HashMap<String, String>>,
+    times_signed: Mutex<HashMap<String, usize>>,
+    admin: Admin,
     record: Record,
     script: Script,
 }
@@ -55,6 +61,8 @@ impl Mom {
             renewing: Renewing::default(),
             requests: Mutex::default(),
             signed: Mutex::default(),
+            times_signed: Mutex::default(),
+            admin: Admin::default(),
             record: Record::default(),
             script: Script::default(),
         });
@@ -63,7 +71,7 @@ impl Mom {
             tls::wanting(&identity, ca, door_ca),
             Arc::new(move |conn, id| Box::pin(serve(shared.clone(), conn, id))),
         );
-        Self { listening, desk }
+        Self { listening: Arc::new(listening), desk }
     }
 
     /// Where it listens.
@@ -126,6 +134,7 @@ impl Desk {
     fn sign(&self, certname: &str, request: &str) -> Result<(), String> {
         let pem = self.ca.sign(request)?;
         self.signed.lock().unwrap().insert(certname.to_owned(), pem);
+        *self.times_signed.lock().unwrap().entry(certname.to_owned()).or_default() += 1;
         Ok(())
     }
 
@@ -176,6 +185,7 @@ impl Desk {
                 or_missing(self.requests.lock().unwrap().get(name).cloned(), "certificate_request")
             }
             ("PUT", "certificate_request") => self.take_request(name, body),
+            ("PUT", "certificate_status") => self.administer(seen, name, body),
             ("POST", "certificate_renewal") if name.is_empty() => self.renewing.answer(&self.ca, seen),
             _ => Answer::text(403, "Forbidden request"),
         }
@@ -205,7 +215,8 @@ impl Role for Desk {
         Some(match asked.mount {
             _ if asked.is_ca() => self.ca(seen, asked, body),
             "packages" => self.packages(seen.path()),
-            _ => Answer::text(403, "Forbidden request: this server has the CA and the packages alone"),
+            "puppet" | "legacy" if asked.what == "catalog" => self.compile(seen, asked),
+            _ => Answer::text(403, "Forbidden request: this server has the CA and the packages"),
         })
     }
 

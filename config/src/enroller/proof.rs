@@ -50,7 +50,7 @@ table! {
     /// When a new master is believed to serve well.
     Watch
     /// A new master is looked at for so long, with the traffic it gets.
-    lasts: Duration, Time, 5 * 60 * 1_000, 10 * 1_000, 60 * 60 * 1_000;
+    lasts: Duration, Time, 5 * 60 * 1_000, 1_000, 60 * 60 * 1_000;
     /// Or until it has compiled so many catalogs for agents.
     catalogs: usize, Count, 50, 1, 10_000;
 }

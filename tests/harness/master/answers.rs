@@ -98,25 +98,8 @@ impl Desk {
     }
 
     fn catalog(&self, believed: &Believed) -> Answer {
-        let extensions: serde_json::Map<String, Value> = believed
-            .extensions()
-            .iter()
-            .map(|(oid, text)| (oid.clone(), Value::String(text.clone())))
-            .collect();
         let name = believed.certname().unwrap_or_default();
-        let catalog = json!({
-            "name": name,
-            "environment": "production",
-            "version": 1_795_000_000,
-            "code_id": "urn:puppet:code-id:1:4dd9a2e0;production",
-            "compiled_by": self.plan.name,
-            "trusted": { "certname": name, "extensions": extensions },
-            "resources": [{
-                "type": "Notify",
-                "title": "filler",
-                "parameters": { "message": "x".repeat(self.plan.catalog_bytes) },
-            }],
-        });
+        let catalog = catalog(name, believed.extensions(), &self.plan.name, self.plan.catalog_bytes);
         Answer::json(&catalog).header("X-Puppet-Compiler-Name", self.plan.name.clone())
     }
 
@@ -133,6 +116,29 @@ impl Desk {
             _ => Answer::text(404, format!("Not Found: Could not find file_bucket_file {key}")),
         }
     }
+}
+
+/// A catalog of this node, as one server compiles it.
+pub(crate) fn catalog(name: &str, extensions: &[(String, String)], server: &str, bytes: usize) -> Value {
+    let extensions: serde_json::Map<String, Value> =
+        extensions.iter().map(|(oid, text)| (oid.clone(), Value::String(text.clone()))).collect();
+    json!({
+        "name": name,
+        "environment": "production",
+        "version": 1_795_000_000,
+        "code_id": "urn:puppet:code-id:1:4dd9a2e0;production",
+        "compiled_by": server,
+        "trusted": { "certname": name, "extensions": extensions },
+        "resources": [{
+            "type": "Notify",
+            "title": "filler",
+            "parameters": { "message": "x".repeat(bytes) },
+        }, {
+            "type": "File",
+            "title": "/etc/motd",
+            "parameters": { "content": format!("served by {server}") },
+        }],
+    })
 }
 
 fn metadata(path: &str) -> Value {

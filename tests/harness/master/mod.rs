@@ -30,6 +30,7 @@ use crate::record::{Record, Seen};
 use crate::serving::{Role, serve};
 use crate::tls;
 
+pub(crate) use answers::catalog;
 pub use believe::Believed;
 
 /// How long something takes: a median, and how far it spreads (the sigma of a log-normal distribution; 0 is always
@@ -178,6 +179,21 @@ impl Master {
         let listening =
             Listening::start(tls, Arc::new(move |conn, id| Box::pin(serve(shared.clone(), conn, id))));
         Self { listening, desk, identity }
+    }
+
+    /// A master that is to be, at an address of its own where nobody listens yet.
+    #[must_use]
+    pub(crate) fn not_yet(plan: Plan) -> Self {
+        let identity = PuppetCa::self_signed().issue(&Leaf::node(&plan.name));
+        let this = Self::start_with(plan, identity.clone(), tls::for_anybody(&identity));
+        this.listening.rest();
+        this
+    }
+
+    /// Has it serve with this certificate, sealed or open to everybody; says whether it did not serve before.
+    pub(crate) fn lay_out(&self, identity: &Identity, sealed: bool, door_ca: &DoorCa) -> bool {
+        let tls = if sealed { tls::sealed_master(identity, door_ca) } else { tls::for_anybody(identity) };
+        self.listening.serve_anew(tls)
     }
 
     /// Its certname.
