@@ -1,5 +1,5 @@
-//! Whether this door would let an agent in that shows a certain certificate: how it is seen from outside that a revocation
-//! has arrived here. Nothing is changed by asking, but what it tells is for those who may change something.
+//! Whether this door would let an agent in that shows a certain certificate: how it is seen from outside that a
+//! revocation has arrived here. Nothing is changed by asking, but what it tells is for those who may change something.
 
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;

@@ -2,8 +2,8 @@
 //!
 //! One router, three doors. `admin.http` is read-only: it has no way to tell who asks, so nothing can be changed
 //! through it, and it answers only to requests that were meant for it (`host`). `admin.unix` also takes changes of
-//! the roster; the mode of its file decides who may. So does `admin.tls`, from other machines; a certificate and a list of
-//! names decide (`tls`).
+//! the roster; the mode of its file decides who may. So does `admin.tls`, from other machines; a certificate and a list
+//! of names decide (`tls`).
 //!
 //! | path | answers |
 //! |---|---|

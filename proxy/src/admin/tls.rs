@@ -1,9 +1,9 @@
 //! `admin.tls`: from a TCP connection to somebody who may ask, each step within bounds of its own.
 //!
-//! Whoever reaches the port may begin a handshake, so those who do have no place of those who may ask: a flood of the one
-//! leaves the others alone. A handshake fails without a certificate of the Puppet CA that is in force, by the trust and with
-//! the certificates of that moment. One whose name is not listed is told so in words, once, and let go. Revocation is looked
-//! up again for each request, since connections last longer than certificates may.
+//! Whoever reaches the port may begin a handshake, so those who do have no place of those who may ask: a flood of the
+//! one leaves the others alone. A handshake fails without a certificate of the Puppet CA that is in force, by the trust
+//! and with the certificates of that moment. One whose name is not listed is told so in words, once, and let go.
+//! Revocation is looked up again for each request, since connections last longer than certificates may.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
