@@ -71,6 +71,19 @@ fn good_settings_and_files_check_good() {
 }
 
 #[test]
+fn who_may_change_this_door_from_elsewhere_is_told() {
+    let mut desk = Desk::new();
+    let address = desk.papers.admin_tls(&["enroller.example.com"]);
+    let told = desk.check(&[]);
+    assert_eq!(told.code, 0, "{}", told.err);
+    let fact = format!("admin.tls: changes are taken at {address} from enroller.example.com");
+    assert!(told.out.contains(&fact), "{}", told.out);
+    let nobody = desk.papers.settings().replace("allow = [\"enroller.example.com\"]", "allow = []");
+    let told = desk.check_text(&nobody, &[]);
+    assert!(told.code == 64 && told.err.contains("`admin.tls.allow`"), "{}", told.err);
+}
+
+#[test]
 fn every_mistake_in_the_settings_is_told_at_once_with_its_line() {
     let desk = Desk::new();
     let settings =

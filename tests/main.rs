@@ -14,6 +14,7 @@
 //! | `bodies` | large bodies and long silences |
 //! | `bad_input` | files, limits and peers that are not what they should be |
 //! | `admin` | the admin doors, the roster's file, metrics, the access log |
+//! | `admin_tls` | the admin door for other machines: who may ask there, and how long |
 //! | `flush` | environment caches flushed on every master, each master's own status relayed, `stagedoor masters` |
 //! | `bad_days` | hangs, stalls, leavers, attackers: what stays up, and who is told what |
 //! | `catalogs` | what each master made of catalogs, by environment, and its canary's |
@@ -29,6 +30,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod admin;
+mod admin_tls;
 mod bad_days;
 mod bad_input;
 mod bodies;

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use rustls::ClientConfig;
+use rustls::{ClientConfig, ServerConfig};
 use stagedoor_config::certname::Certname;
 use stagedoor_config::master::{Check, Isolation, JETTY_HEADER_LIMIT, Kind, Master, Standing};
 use stagedoor_config::proxy::{Behind, Mode, Settings, Split};
@@ -38,6 +38,8 @@ pub(crate) struct Snapshot {
     pub trust: Arc<Trust>,
     /// What agents are shown, and how they are judged.
     pub agents: Agents,
+    /// What whoever asks at `admin.tls` is shown, and how they are judged; none where that is off.
+    pub operators: Option<Arc<ServerConfig>>,
     /// What masters sealed by the door CA are shown, and how they are judged; none without such a certificate.
     pub sealed_tls: Option<Arc<ClientConfig>>,
     /// How everybody else is judged: the Master of Masters, masters behind a firewall, open ones. They are shown
@@ -247,6 +249,7 @@ impl Snapshot {
             settings: Arc::clone(&self.settings),
             trust: Arc::clone(&self.trust),
             agents: self.agents.clone(),
+            operators: self.operators.clone(),
             sealed_tls: self.sealed_tls.clone(),
             bare_tls: Arc::clone(&self.bare_tls),
             own: self.own.clone(),

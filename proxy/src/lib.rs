@@ -13,7 +13,8 @@
 //! beside it: probe ─► health ─► pool    outsider ─► seal ─► pool    resolve ─► pool    files watched ─► one swap    admin ◄─ operator
 //! ```
 //!
-//! Each step is a module of its name; probe, health, outsider, seal, pick and resolve are in [`pool`]. What the steps share:
+//! Each step is a module of its name; probe, health, outsider, seal, pick and resolve are in [`pool`], and canary, for
+//! the one agent whose master is not picked. What the steps share:
 //!
 //! | module | holds |
 //! |---|---|

@@ -1,6 +1,7 @@
 //! The door's TLS: what it shows, whom it asks, what it offers.
 //!
-//! Five configurations and nothing to set: agents coming in ([`Agents`]), connections to masters with the door's
+//! Six configurations and nothing to set: agents coming in ([`Agents`]), whoever changes something here from another
+//! machine ([`Agents::operators`]), connections to masters with the door's
 //! client certificate ([`masters`]), connections to everybody else without one, so that nobody can borrow the door's
 //! rights there ([`showing_nothing`]), those that have agents' certificates renewed ([`renewal`]), and those that try
 //! whether masters let strangers in ([`Stranger`]).
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
@@ -23,6 +25,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use stagedoor_config::certname::Certname;
 use stagedoor_config::trust::{AgentVerifier, Judged, MasterVerifier, Refused, Side, Trust};
 
+mod operators;
 mod pair;
 mod papers;
 mod reason;
@@ -79,15 +82,8 @@ impl Agents {
         let shown = Shown::new(pairs)?;
         let all = shown.0.clone().into();
         let verifier = Arc::new(AgentVerifier::new(trust));
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(NoTls::Library)?
-            .with_client_cert_verifier(Arc::clone(&verifier) as _)
-            .with_cert_resolver(Arc::new(shown));
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), verifier, shown: all })
+        let config = server(Arc::clone(&verifier) as _, shown)?;
+        Ok(Self { config, verifier, shown: all })
     }
 
     /// The verdict on the chain an agent showed (`peer_certificates`), leaf first: a lookup after a handshake.
@@ -121,6 +117,19 @@ impl Agents {
     pub fn trust(&self) -> &Arc<Trust> {
         self.verifier.trust()
     }
+}
+
+/// One that shows these certificates and has whoever comes judged so.
+fn server(verifier: Arc<dyn ClientCertVerifier>, shown: Shown) -> Result<Arc<ServerConfig>, NoTls> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(NoTls::Library)?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(shown));
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
 }
 
 /// For masters sealed by the door CA: the door shows its certificate of that CA and judges the master's by the Puppet

@@ -1,5 +1,5 @@
-//! Whether a door would let an agent with a certain certificate in: what is asked once a certificate was revoked, of every
-//! door, until each has the new list.
+//! Whether a door would let an agent with a certain certificate in: what is asked once a certificate was revoked, of
+//! every door, until each has the new list.
 #![deny(clippy::disallowed_methods)]
 
 use serde::{Deserialize, Serialize};

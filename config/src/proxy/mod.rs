@@ -4,6 +4,7 @@
 //! `stagedoor check` names every mistake.
 #![deny(clippy::disallowed_methods)]
 
+mod admin;
 mod bounds;
 mod listen;
 mod parse;
@@ -13,8 +14,9 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use admin::{ADMIN_HTTP, ADMIN_UNIX};
 pub use bounds::{Bounds, HealthCheck};
-pub use parse::{ACCESS_LOG, ADMIN_HTTP, ADMIN_UNIX, PUPPET_PORT, ROSTER};
+pub use parse::{ACCESS_LOG, PUPPET_PORT, ROSTER};
 
 pub use crate::bound::{Bound, Contradiction, commented};
 use crate::certname::Certname;
@@ -212,4 +214,15 @@ pub struct Admin {
     pub http: Option<SocketAddr>,
     /// Read and write, guarded by the mode of the socket's file.
     pub unix: Option<PathBuf>,
+    /// Read and write, from other machines; off unless asked for.
+    pub tls: Option<AdminTls>,
+}
+
+/// The admin door for other machines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminTls {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Whose certificates of the Puppet CA it takes: at least one.
+    pub allow: Vec<Certname>,
 }

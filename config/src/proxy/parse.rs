@@ -4,11 +4,11 @@
 //! at start.
 #![deny(clippy::disallowed_methods)]
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use super::admin::admin;
 use super::listen::listen;
-use super::{Admin, DoorPapers, KeyPair, Listen, Mom, PuppetCa, Settings};
+use super::{DoorPapers, KeyPair, Listen, Mom, PuppetCa, Settings};
 use crate::bound::measured;
 use crate::certname::Certname;
 use crate::document::{Document, Section};
@@ -18,10 +18,6 @@ use crate::mistake::Mistake;
 pub const PUPPET_PORT: u16 = 8140;
 /// Where the roster is, unless said otherwise.
 pub const ROSTER: &str = "/var/lib/stagedoor/roster.toml";
-/// Where the read-only admin door is, unless said otherwise.
-pub const ADMIN_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9140);
-/// Where the writing admin door is, unless said otherwise.
-pub const ADMIN_UNIX: &str = "/run/stagedoor/admin.sock";
 /// Where one line per request goes, unless said otherwise.
 pub const ACCESS_LOG: &str = "/var/log/stagedoor/access.log";
 /// The most threads that serve agents; machines have fewer cores.
@@ -55,7 +51,7 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
     let renewal = renewal(&mut root, doc);
     let outside = outside(&mut root, doc);
     let roster = roster(&mut root, doc);
-    let admin = admin(&mut root, doc);
+    let admin = admin(&mut root, (&listen, &certificates), doc);
     let health = measured(&mut root, doc);
     let access_log = access_log(&mut root, doc);
     let bounds = measured(&mut root, doc);
@@ -196,28 +192,6 @@ fn roster(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<PathBuf> {
     };
     section.finish(doc);
     file
-}
-
-fn admin(root: &mut Section<'_>, doc: &mut Document<'_>) -> Admin {
-    let mut section = root.table("admin", doc);
-    let http = match section.take("http", doc) {
-        None => Some(ADMIN_HTTP),
-        Some(entry) if entry.as_str() == Some("off") => None,
-        Some(entry) => {
-            let expected = "a loopback address and a port, such as \"127.0.0.1:9140\", or \"off\": this door asks for \
-                            no name and tells those of your nodes; from elsewhere, use an SSH tunnel";
-            entry.text(doc, expected, |text| {
-                text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback())
-            })
-        }
-    };
-    let unix = match section.take("unix", doc) {
-        None => Some(ADMIN_UNIX.into()),
-        Some(entry) if entry.as_str() == Some("off") => None,
-        Some(entry) => entry.socket(doc),
-    };
-    section.finish(doc);
-    Admin { http, unix }
 }
 
 fn access_log(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<PathBuf> {

@@ -41,6 +41,7 @@ fn the_shipped_settings_are_read() {
     assert_eq!(settings.roster, Path::new("/var/lib/stagedoor/roster.toml"));
     assert_eq!(settings.admin.http, Some("127.0.0.1:9140".parse().unwrap()));
     assert_eq!(settings.admin.unix.as_deref(), Some(Path::new("/run/stagedoor/admin.sock")));
+    assert_eq!(settings.admin.tls, None, "nobody asks from elsewhere unless it is asked for");
     assert_eq!(settings.bounds, Bounds::default());
     assert_eq!(settings.health, HealthCheck::default());
     assert_eq!(settings.workers, None);
@@ -285,6 +286,35 @@ fn what_may_be_off_is_off() {
         .replace("# file = \"/var/log/stagedoor/access.log\"", "file = \"off\"");
     let settings = parse(&text).unwrap();
     assert_eq!((settings.admin.http, settings.admin.unix, settings.access_log), (None, None, None));
+}
+
+#[test]
+fn who_may_ask_from_elsewhere_is_listed_by_name() {
+    let with = |keys: &str| with("[access_log]", &format!("[admin.tls]\n{keys}\n[access_log]"));
+    let tls = with("address = \"0.0.0.0:9141\"\nallow = [\"enroller.example.com\"]").unwrap().admin.tls;
+    let allow = vec![Certname::parse("enroller.example.com").unwrap()];
+    assert_eq!(tls, Some(AdminTls { address: "0.0.0.0:9141".parse().unwrap(), allow }));
+    let allow = "allow = [\"enroller.example.com\"]";
+    for (keys, key, words) in [
+        ("address = \"0.0.0.0:9141\"".to_owned(), "admin.tls.allow", "the key is missing"),
+        (allow.to_owned(), "admin.tls.address", "the key is missing"),
+        ("address = \"0.0.0.0:9141\"\nallow = []".to_owned(), "admin.tls.allow", "at least one certname"),
+        ("address = \"0.0.0.0:9141\"\nallow = [\"Enroller\"]".to_owned(), "admin.tls.allow[0]", "lower case"),
+        ("address = \"0.0.0.0:9141\"\nallow = \"enroller\"".to_owned(), "admin.tls.allow", "a list"),
+        (format!("address = \"door1:9141\"\n{allow}"), "admin.tls.address", "an IP address and a port"),
+        (format!("address = \"0.0.0.0:8140\"\n{allow}"), "admin.tls.address", "no [[listen]] has"),
+        (format!("address = \"0.0.0.0:9141\"\n{allow}\ndeny = []"), "admin.tls.deny", "a known key"),
+    ] {
+        let mistakes = with(&keys).unwrap_err();
+        assert_eq!((mistakes.len(), mistakes[0].key.as_str()), (1, key), "{mistakes:#?}");
+        assert!(mistakes[0].expected.contains(words), "{}", mistakes[0]);
+    }
+    let text = SHIPPED.replace("# mode = \"end-tls\"", "mode = \"pass\"");
+    let parted = text.split_once("[[certificate]]\n").unwrap();
+    let rest = parted.1.split_once("\n\n").unwrap().1;
+    let told = parse(&format!("{}{rest}\n[admin.tls]\naddress = \"0.0.0.0:9141\"\n{allow}\n", parted.0))
+        .unwrap_err();
+    assert!(told.len() == 1 && told[0].expected.contains("[[certificate]]"), "{told:?}");
 }
 
 #[test]

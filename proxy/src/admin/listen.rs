@@ -22,6 +22,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::tls::{self, Node};
+
 /// What one admin door allows its connections.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
@@ -33,6 +35,8 @@ pub(super) struct Limits {
     pub(super) life: Duration,
     /// And after this much more it ends.
     pub(super) grace: Duration,
+    /// To show who comes, where a certificate says it.
+    pub(super) handshake: Duration,
 }
 
 impl Limits {
@@ -44,6 +48,7 @@ impl Limits {
         life: Duration::from_secs(15 * 60),
         // Longer than the door takes for any answer of its own; a flush goes on without its connection.
         grace: Duration::from_secs(15),
+        handshake: tls::HANDSHAKE,
     };
 }
 
@@ -68,20 +73,51 @@ pub enum NotOpened {
     /// Something else lies there, and it is not for the door to remove.
     #[error("listen on admin.unix {}: what lies there is no socket; move it away, or name another path", .0.display())]
     NoSocket(PathBuf),
+    /// The address is taken or not of this machine.
+    #[error("listen on admin.tls {0}: expected a free address of this machine")]
+    Tls(SocketAddr, #[source] io::Error),
     /// The folder is absent or not writable.
     #[error("listen on admin.unix {}: expected a folder that exists and in which the door may create a socket", .0.display())]
     Unix(PathBuf, #[source] io::Error),
 }
 
-/// Who is at the other end of a unix socket, as the kernel says.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Caller {
-    /// The user's number; none where the kernel would not say.
-    pub(super) uid: Option<u32>,
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(super) enum Caller {
+    /// Whoever reaches `admin.http`.
+    Anybody,
+    /// Who is at the other end of a unix socket, by number, as the kernel says; none where it would not.
+    User(Option<u32>),
+    /// Whose certificate came in at `admin.tls`.
+    Node(Arc<Node>),
 }
 
-pub(super) async fn http(address: SocketAddr) -> Result<TcpListener, NotOpened> {
-    TcpListener::bind(address).await.map_err(|e| NotOpened::Http(address, e))
+impl Caller {
+    /// The number of the user who asks, where one does.
+    pub(super) fn uid(&self) -> Option<u32> {
+        match self {
+            Self::User(uid) => *uid,
+            Self::Anybody | Self::Node(_) => None,
+        }
+    }
+
+    /// The name of the node that asks, where one does.
+    pub(super) fn node(&self) -> Option<&str> {
+        match self {
+            Self::Node(node) => Some(node.certname.as_str()),
+            Self::Anybody | Self::User(_) => None,
+        }
+    }
+}
+
+/// An address of TCP, and what is really bound; `failed` names the door that it is for.
+pub(super) async fn tcp(
+    address: SocketAddr,
+    failed: impl Fn(SocketAddr, io::Error) -> NotOpened,
+) -> Result<(TcpListener, SocketAddr), NotOpened> {
+    let listener = TcpListener::bind(address).await.map_err(|e| failed(address, e))?;
+    let bound = listener.local_addr().map_err(|e| failed(address, e))?;
+    Ok((listener, bound))
 }
 
 /// A socket at `path`, in place of one that nobody answers on.
@@ -132,7 +168,7 @@ impl Accept for TcpListener {
 
     async fn accept(&self) -> io::Result<(TcpStream, Caller)> {
         let (stream, _) = Self::accept(self).await?;
-        Ok((stream, Caller { uid: None }))
+        Ok((stream, Caller::Anybody))
     }
 }
 
@@ -142,7 +178,7 @@ impl Accept for UnixListener {
     async fn accept(&self) -> io::Result<(UnixStream, Caller)> {
         let (stream, _) = Self::accept(self).await?;
         let uid = stream.peer_cred().ok().map(|peer| peer.uid());
-        Ok((stream, Caller { uid }))
+        Ok((stream, Caller::User(uid)))
     }
 }
 
@@ -168,10 +204,7 @@ pub(super) fn open(
                             drop(place);
                         });
                     }
-                    Err(error) => {
-                        tracing::warn!(%error, "an admin door could not accept a connection");
-                        tokio::time::sleep(PAUSE).await;
-                    }
+                    Err(error) => could_not_accept(&error).await,
                 }
             }
         };
@@ -179,16 +212,31 @@ pub(super) fn open(
     });
 }
 
+/// Says so, and waits a moment.
+pub(super) async fn could_not_accept(error: &io::Error) {
+    tracing::warn!(%error, "an admin door could not accept a connection");
+    tokio::time::sleep(PAUSE).await;
+}
+
+/// Answers on one connection, with a time for each head.
+pub(super) fn serve<S>(stream: S, router: Router, head: Duration) -> Serving<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+}
+
+type Serving<S> = http1::Connection<TokioIo<S>, TowerToHyperService<Router>>;
+
 async fn connection<S>(stream: S, router: Router, limits: Limits, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
+    let mut connection = std::pin::pin!(serve(stream, router, limits.head));
     tokio::select! {
         _over = connection.as_mut() => return,
         () = shutdown.cancelled() => {}

@@ -1,5 +1,5 @@
-//! What the admin doors ask of masters for an operator: their status, which both relay, and to forget their
-//! environments, which `admin.unix` alone takes.
+//! What the admin doors ask of masters for an operator: their status, which all relay, and to forget their environments,
+//! which those doors take that take changes.
 //!
 //! A master may take seconds to answer, so these have bounds of their own and wait for a turn instead of being shed:
 //! whoever deploys must not be told to come again because a master is down. A flush that was begun is finished even
@@ -47,14 +47,14 @@ impl Turns {
     }
 }
 
-/// On both doors.
+/// On every door.
 pub(super) fn routes() -> Router<Door> {
     Router::new()
         .route("/v1/masters/{certname}/status", get(status))
         .method_not_allowed_fallback(read::method)
 }
 
-/// On `admin.unix`.
+/// On those that take changes.
 pub(super) fn changing() -> Router<Door> {
     Router::new().route("/v1/flush", post(flush_all)).method_not_allowed_fallback(read::method)
 }
@@ -126,7 +126,7 @@ async fn flush_all(
     let told = tokio::spawn(async move {
         let _turn = turn;
         let flushed = door.inside.flush(asked.environments).await;
-        say(&flushed, environments, caller);
+        say(&flushed, environments, &caller);
         flushed
     });
     match told.await {
@@ -160,7 +160,7 @@ fn something_to_flush(roster: &Roster) -> Result<(), (&'static str, &'static str
     Ok(())
 }
 
-fn say(flushed: &Flushed, environments: usize, caller: Caller) {
+fn say(flushed: &Flushed, environments: usize, caller: &Caller) {
     for master in &flushed.masters {
         if master.outcome == Outcome::Failed {
             let why = master.why.as_deref().unwrap_or_default();
@@ -174,7 +174,8 @@ fn say(flushed: &Flushed, environments: usize, caller: Caller) {
         open,
         failed,
         environments,
-        uid = caller.uid,
+        uid = caller.uid(),
+        node = caller.node(),
         "environment caches flushed"
     );
 }

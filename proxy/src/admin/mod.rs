@@ -1,8 +1,9 @@
 //! The admin doors: what the door says about itself, and what operators may tell it.
 //!
-//! One router, two doors. `admin.http` is read-only: it has no way to tell who asks, so nothing can be changed
+//! One router, three doors. `admin.http` is read-only: it has no way to tell who asks, so nothing can be changed
 //! through it, and it answers only to requests that were meant for it (`host`). `admin.unix` also takes changes of
-//! the roster; the mode of its file decides who may.
+//! the roster; the mode of its file decides who may. So does `admin.tls`, from other machines; a certificate and a list
+//! of names decide (`tls`).
 //!
 //! | path | answers |
 //! |---|---|
@@ -12,15 +13,18 @@
 //! | `GET /v1/roster` | the roster in force |
 //! | `GET /v1/masters` | each master as the door sees it |
 //! | `GET /v1/masters/NAME/status` | what one master says of itself |
-//! | `POST /v1/roster/{admit,warm,drain,undrain,retire}` | the roster after the change, on `admin.unix` alone |
-//! | `POST /v1/flush` | what became of each master's environment cache, on `admin.unix` alone |
+//! | `POST /v1/roster/{admit,warm,drain,undrain,retire}` | the roster after the change; not on `admin.http` |
+//! | `POST /v1/flush` | what became of each master's environment cache; not on `admin.http` |
+//! | `POST /v1/judge` | whether an agent with this certificate would be let in; not on `admin.http` |
 //!
 //! It runs beside the threads that serve agents, never on them, and knows the running door by [`Inside`] alone.
 
 mod host;
+mod judge;
 mod listen;
 mod masters;
 mod read;
+mod tls;
 mod write;
 
 use std::net::SocketAddr;
@@ -35,6 +39,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Json, Router};
+use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
 use serde::Deserialize;
 use stagedoor_config::admin::flush::Flushed;
 use stagedoor_config::admin::{MastersView, Refusal};
@@ -44,6 +50,7 @@ use stagedoor_config::master::Master;
 use stagedoor_config::proxy::Admin;
 use stagedoor_config::read::NotReplaced;
 use stagedoor_config::roster::{Roster, RosterRefusal};
+use stagedoor_config::trust::Refused;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -84,6 +91,15 @@ pub trait Inside: Send + Sync + 'static {
 
     /// Has every master of the roster in force forget these environments; none named means every one.
     fn flush(&self, environments: Vec<Environment>) -> Later<Flushed>;
+
+    /// Whose this certificate is, leaf first, if an agent that shows it would be let in now.
+    ///
+    /// # Errors
+    /// Why it would not be.
+    fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<Certname, Refused>;
+
+    /// What a handshake at `admin.tls` goes by now; none where that is off.
+    fn operators(&self) -> Option<Arc<ServerConfig>>;
 
     /// Puts what `change` makes of the roster into the file and into force, one change at a time. May block.
     ///
@@ -138,6 +154,8 @@ pub struct Open {
     pub http: Option<SocketAddr>,
     /// Where `admin.unix` listens; none when it is off.
     pub unix: Option<PathBuf>,
+    /// Where `admin.tls` listens; none when it is off.
+    pub tls: Option<SocketAddr>,
     tasks: TaskTracker,
 }
 
@@ -169,19 +187,19 @@ async fn serve_within(
     shutdown: CancellationToken,
 ) -> Result<Open, NotOpened> {
     let http = match settings.http {
-        Some(address) => {
-            let listener = listen::http(address).await?;
-            let bound = listener.local_addr().map_err(|e| NotOpened::Http(address, e))?;
-            Some((listener, bound))
-        }
+        Some(address) => Some(listen::tcp(address, NotOpened::Http).await?),
         None => None,
     };
     let unix =
         settings.unix.as_deref().map(|path| listen::unix(path).map(|l| (l, path.to_owned()))).transpose()?;
+    let elsewhere = match &settings.tls {
+        Some(settings) => Some((listen::tcp(settings.address, NotOpened::Tls).await?, settings)),
+        None => None,
+    };
 
     let tasks = TaskTracker::new();
     let door = Door { inside, observe, changing: Arc::new(Semaphore::new(1)), turns: masters::Turns::new() };
-    let mut open = Open { http: None, unix: None, tasks: tasks.clone() };
+    let mut open = Open { http: None, unix: None, tls: None, tasks: tasks.clone() };
     if let Some((listener, bound)) = http {
         let router = bounded(read::routes().merge(write::elsewhere()))
             .merge(patient(masters::routes()))
@@ -191,11 +209,16 @@ async fn serve_within(
         open.http = Some(bound);
     }
     if let Some((listener, path)) = unix {
-        let router = bounded(read::routes().merge(write::routes()))
-            .merge(patient(masters::routes().merge(masters::changing())))
-            .with_state(door);
-        listen::open(listener, router, limits, shutdown, &tasks);
+        let router = whole().with_state(door.clone());
+        listen::open(listener, router, limits, shutdown.clone(), &tasks);
         open.unix = Some(path);
+    }
+    if let Some(((listener, bound), settings)) = elsewhere {
+        let inside = Arc::clone(&door.inside);
+        let router = whole().with_state(door).layer(from_fn_with_state(Arc::clone(&inside), tls::still_good));
+        let entered = tls::enter(listener, settings, limits.handshake, inside, shutdown.clone(), &tasks);
+        listen::open(entered, router, limits, shutdown, &tasks);
+        open.tls = Some(bound);
     }
     tasks.close();
     Ok(open)
@@ -210,6 +233,12 @@ struct Door {
     /// costs one thread, not one for each time somebody asks.
     changing: Arc<Semaphore>,
     turns: masters::Turns,
+}
+
+/// Everything, for doors that know who asks.
+fn whole() -> Router<Door> {
+    bounded(read::routes().merge(write::routes()).merge(judge::routes()))
+        .merge(patient(masters::routes().merge(masters::changing())))
 }
 
 /// What the door answers by itself.

@@ -1,4 +1,4 @@
-//! What both admin doors answer.
+//! What every admin door answers.
 
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use serde_json::json;
 use stagedoor_config::certname::Certname;
 use stagedoor_config::master::{JETTY_HEADER_LIMIT, Kind, Master, Standing};
+use stagedoor_config::proxy::AdminTls;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -49,7 +50,9 @@ async fn a_door_that_is_not_ready_says_why() {
 #[tokio::test]
 async fn nothing_can_be_changed_through_the_http_door() {
     let doors = doors().await;
-    for what in ["roster/admit", "roster/warm", "roster/drain", "roster/undrain", "roster/retire", "flush"] {
+    for what in
+        ["roster/admit", "roster/warm", "roster/drain", "roster/undrain", "roster/retire", "flush", "judge"]
+    {
         for method in ["POST", "GET"] {
             let (path, body) = (format!("/v1/{what}"), admission("compile1.example.com"));
             let answer = ask(doors.http().await, method, &path, "localhost", Some(&body)).await;
@@ -235,10 +238,15 @@ async fn a_socket_that_nobody_answers_on_is_replaced_and_nothing_else_is() {
 async fn a_taken_address_is_named() {
     let doors = doors().await;
     let taken = doors.open.http.unwrap();
-    let settings = Admin { http: Some(taken), unix: None };
-    let inside = Arc::clone(&doors.inside) as Arc<dyn Inside>;
-    let error = serve(&settings, inside, Observe::new(1), CancellationToken::new()).await.unwrap_err();
-    assert!(error.to_string().contains(&taken.to_string()), "{error}");
+    let allow = vec![Certname::parse("enroller.example.com").unwrap()];
+    for (settings, key) in [
+        (Admin { http: Some(taken), unix: None, tls: None }, "admin.http"),
+        (Admin { http: None, unix: None, tls: Some(AdminTls { address: taken, allow }) }, "admin.tls"),
+    ] {
+        let inside = Arc::clone(&doors.inside) as Arc<dyn Inside>;
+        let error = serve(&settings, inside, Observe::new(1), CancellationToken::new()).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("{key} {taken}")), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -283,8 +291,8 @@ async fn the_end_waits_for_nobody_who_idles_or_dawdles() {
 
 #[tokio::test]
 async fn a_door_without_settings_for_them_opens_no_admin_door() {
-    let (settings, shutdown) = (Admin { http: None, unix: None }, CancellationToken::new());
+    let (settings, shutdown) = (Admin { http: None, unix: None, tls: None }, CancellationToken::new());
     let open = serve(&settings, Arc::new(Paper::default()), Observe::new(1), shutdown).await.unwrap();
-    assert!(open.http.is_none() && open.unix.is_none());
+    assert!(open.http.is_none() && open.unix.is_none() && open.tls.is_none());
     open.closed().await;
 }

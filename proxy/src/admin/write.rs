@@ -1,6 +1,7 @@
-//! What `admin.unix` alone takes: changes of the roster.
+//! What `admin.unix` and `admin.tls` alone take: changes of the roster.
 //!
-//! A change is logged with the user who asked, as the kernel names them, and answered with the roster after it.
+//! A change is logged with who asked, the user as the kernel says or the node as its certificate does, and answered with
+//! the roster after it.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -32,12 +33,13 @@ pub(super) fn routes() -> Router<Door> {
 
 /// The same paths on the door that changes nothing: a refusal that says where to go, whatever the body is.
 pub(super) fn elsewhere() -> Router<Door> {
-    let changes = ["roster/admit", "roster/warm", "roster/drain", "roster/undrain", "roster/retire", "flush"];
+    let changes =
+        ["roster/admit", "roster/warm", "roster/drain", "roster/undrain", "roster/retire", "flush", "judge"];
     changes.iter().fold(Router::new(), |routes, change| routes.route(&format!("/v1/{change}"), any(not_here)))
 }
 
 async fn not_here() -> Response {
-    let hint = "ask through admin.unix, as `stagedoor` does";
+    let hint = "ask through admin.unix, as `stagedoor` does, or from elsewhere through admin.tls";
     refusal(StatusCode::FORBIDDEN, "this admin door is read-only", hint)
 }
 
@@ -117,10 +119,10 @@ async fn changed<T>(
         // Said from here, since a change outlives an asker who has gone.
         match &outcome {
             Ok(roster) => {
-                tracing::info!(change = what, %master, uid = caller.uid, generation = roster.generation, "roster changed");
+                tracing::info!(change = what, %master, uid = caller.uid(), node = caller.node(), generation = roster.generation, "roster changed");
             }
             Err(error) => {
-                tracing::warn!(change = what, %master, uid = caller.uid, error = chain(error), "roster not changed")
+                tracing::warn!(change = what, %master, uid = caller.uid(), node = caller.node(), error = chain(error), "roster not changed")
             }
         }
         outcome

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use clap::Args;
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
+use stagedoor_config::certname::Certname;
 use stagedoor_config::master::Standing;
 use stagedoor_config::mistake::{Mistake, report};
-use stagedoor_config::proxy::{KeyPair, Settings};
+use stagedoor_config::proxy::{AdminTls, KeyPair, Settings};
 use stagedoor_config::read::{self, NotRead};
 use stagedoor_config::roster::Roster;
 use stagedoor_config::trust::{Refused, Side, Source, Trust};
@@ -125,6 +126,10 @@ impl Found {
         }
         self.renewal(settings, trust.as_ref(), now);
         self.roster(settings);
+        if let Some(AdminTls { address, allow }) = &settings.admin.tls {
+            let allow = allow.iter().map(Certname::as_str).collect::<Vec<_>>().join(", ");
+            self.facts.push(format!("admin.tls: changes are taken at {address} from {allow}"));
+        }
         self.file_limit(settings);
         trust
     }

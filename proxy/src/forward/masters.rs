@@ -1,5 +1,5 @@
-//! A request that a compile master answers: the one that was picked, and another where that is safe. A canary's goes to its
-//! own master and to no other.
+//! A request that a compile master answers: the one that was picked, and another where that is safe. A canary's goes to
+//! its own master and to no other.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
-//! The canary of a master: the one agent whose requests show whether that master compiles, before any other depends on
-//! it.
+//! The canary of a master: the one agent whose requests show whether that master compiles, before any other depends
+//! on it.
 //!
-//! It is known by the certname that its handshake proved: `canary.` and the master's own. Its requests go to that master,
-//! warm, draining or unfit, since what becomes of them is what somebody wants to know; and to no other, so that whoever
-//! comes by such a certificate reaches one master alone. Two things are as for everybody: a master that is not known to
-//! refuse strangers is sent nothing, and an open one knows its agents by their own TLS, which ends here.
+//! It is known by the certname that its handshake proved: `canary.` and the master's own. Its requests go to that
+//! master, warm, draining or unfit, since what becomes of them is what somebody wants to know; and to no other, so that
+//! whoever comes by such a certificate reaches one master alone. Two things are as for everybody: a master that is not
+//! known to refuse strangers is sent nothing, and an open one knows its agents by their own TLS, which ends here.
 //!
 //! Certnames are lower case by their type, so they are compared as they are.
 #![deny(clippy::disallowed_methods)]

@@ -1,11 +1,12 @@
-//! What one master made of catalogs: of agents' within the last minutes, by environment; of its canary's since it joined.
+//! What one master made of catalogs: of agents' within the last minutes, by environment; of its canary's since it
+//! joined.
 //!
 //! Counts are kept in slots of a minute, so that a master that fails now is not excused by a good hour before, and what
-//! was counted before the last minutes costs nothing to forget. A decaying mean would need no slots and could not be added
-//! up over several doors.
+//! was counted before the last minutes costs nothing to forget. A decaying mean would need no slots and could not be
+//! added up over several doors.
 //!
-//! Environments are named by agents, so a table of them must not grow: [`MOST`] are counted by name and the rest together.
-//! A name is kept for what was compiled under it. One under which catalogs only failed gives its place up to one that
+//! Environments are named by agents, so a table of them must not grow: [`MOST`] are counted by name and the rest
+//! together. A name is kept for what was compiled under it. One under which catalogs only failed gives its place up to one that
 //! compiles; a catalog that was refused with 4xx, as for an environment that does not exist, never takes one.
 #![deny(clippy::disallowed_methods)]
 

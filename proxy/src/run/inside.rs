@@ -3,12 +3,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use rustls::ServerConfig;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use stagedoor_config::admin::flush::Flushed;
 use stagedoor_config::admin::{self as wire, Fit, MasterView, MastersView};
+use stagedoor_config::certname::Certname;
 use stagedoor_config::environment::Environment;
 use stagedoor_config::master::Master;
 use stagedoor_config::read;
 use stagedoor_config::roster::Roster;
+use stagedoor_config::trust::Refused;
 
 use crate::admin::{Change, Inside, Later, Level, NoStatus, NotChanged, Status};
 use crate::door::Door;
@@ -55,6 +59,16 @@ impl Inside for FromInside {
 
     fn flush(&self, environments: Vec<Environment>) -> Later<Flushed> {
         Box::pin(flush::flush(Arc::clone(&self.door), environments))
+    }
+
+    fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<Certname, Refused> {
+        let judged = self.door.snapshot.load().agents.judged(chain, UnixTime::now())?;
+        // An agent's certificate is not believed without a name.
+        judged.certname().cloned().ok_or(Refused::Malformed)
+    }
+
+    fn operators(&self) -> Option<Arc<ServerConfig>> {
+        self.door.snapshot.load().operators.clone()
     }
 
     fn change(&self, change: &Change) -> Result<Arc<Roster>, NotChanged> {

@@ -118,9 +118,11 @@ impl Parts {
         roster: Arc<Roster>,
         generation: u64,
     ) -> Result<Snapshot, NotLoaded> {
+        let agents = Agents::new(&self.certificates, Arc::clone(&self.trust))?;
         Ok(Snapshot {
+            operators: settings.admin.tls.as_ref().map(|_| agents.operators()).transpose()?,
             settings,
-            agents: Agents::new(&self.certificates, Arc::clone(&self.trust))?,
+            agents,
             sealed_tls: self
                 .papers
                 .as_ref()

@@ -84,6 +84,8 @@ pub struct Running {
     pub admin_http: Option<SocketAddr>,
     /// Where `admin.unix` listens; none when it is off.
     pub admin_unix: Option<PathBuf>,
+    /// Where `admin.tls` listens; none when it is off.
+    pub admin_tls: Option<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
     beside: Runtime,
     admin: Option<(admin::Open, CancellationToken)>,
@@ -170,11 +172,22 @@ pub fn start(settings: Settings) -> Result<Running, NotStarted> {
     for address in &agents {
         tracing::info!(%address, masters = roster.masters.len(), generation = roster.generation, "listening");
     }
-    let (admin_http, admin_unix) = (open.http, open.unix.clone());
-    if let Some(address) = admin_http {
-        tracing::info!(%address, "admin listening");
+    let (admin_http, admin_unix, admin_tls) = (open.http, open.unix.clone(), open.tls);
+    for (at, address) in [("admin.http", admin_http), ("admin.tls", admin_tls)] {
+        if let Some(address) = address {
+            tracing::info!(%address, at, "admin listening");
+        }
     }
-    Ok(Running { door, agents, admin_http, admin_unix, threads, beside, admin: Some((open, shutdown)) })
+    Ok(Running {
+        door,
+        agents,
+        admin_http,
+        admin_unix,
+        admin_tls,
+        threads,
+        beside,
+        admin: Some((open, shutdown)),
+    })
 }
 
 impl Running {

@@ -172,6 +172,25 @@ fn a_new_agent_without_a_certificate_comes_in_as_nobody() {
 }
 
 #[test]
+fn whoever_changes_something_from_another_machine_shows_a_certificate_and_never_resumes() {
+    let ca = Ca::new("Puppet CA: m");
+    let operators = Agents::new(&[ca.pair("puppet", 2)], ca.trust(&[9])).unwrap().operators().unwrap();
+    for versions in [&[&TLS13][..], &[&TLS12]] {
+        let enroller = Arc::new(an_agent(ca.trust(&[]), Some(&ca.pair("enroller", 3)), versions));
+        for _ in 0..2 {
+            let (_, server) = shake(&enroller, &operators, "puppet").unwrap();
+            assert_eq!(server.handshake_kind(), Some(HandshakeKind::Full));
+            assert_eq!(server.peer_certificates().unwrap().len(), 1);
+        }
+        let nobody = Arc::new(an_agent(ca.trust(&[]), None, versions));
+        assert_eq!(shake(&nobody, &operators, "puppet").unwrap_err().0, "server");
+        let revoked = Arc::new(an_agent(ca.trust(&[]), Some(&ca.pair("enroller", 9)), versions));
+        let (side, error) = shake(&revoked, &operators, "puppet").unwrap_err();
+        assert_eq!((side, reason(&error)), ("server", "revoked"));
+    }
+}
+
+#[test]
 fn a_revoked_agent_fails_the_handshake_and_is_counted_by_its_word() {
     let ca = Ca::new("Puppet CA: m");
     let agents = Agents::new(&[ca.pair("puppet", 2)], ca.trust(&[3])).unwrap();

@@ -117,6 +117,13 @@ impl Papers {
         address
     }
 
+    /// The admin door for other machines, which takes certificates of these names. Says where it is.
+    pub fn admin_tls(&mut self, allow: &[&str]) -> SocketAddr {
+        let address = free_address(own_address());
+        self.extra.1.push_str(&format!("\n[admin.tls]\naddress = \"{address}\"\nallow = {allow:?}\n"));
+        address
+    }
+
     /// Sets a bound, in TOML: `bound("body", "\"1 MiB\"")`.
     pub fn bound(&mut self, key: &str, value: &str) {
         set(&mut self.bounds, key, value);

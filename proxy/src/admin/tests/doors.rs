@@ -25,6 +25,10 @@ pub(crate) struct Paper {
     pub(crate) slow: tokio::sync::Mutex<()>,
     pub(crate) asked: AtomicUsize,
     pub(crate) changes: AtomicUsize,
+    /// Why no certificate is believed; none while each is.
+    pub(crate) refused: Mutex<Option<Refused>>,
+    /// How many certificates were to be judged, each time.
+    pub(crate) judged: Mutex<Vec<usize>>,
     /// What was to be flushed, each time.
     pub(crate) flushes: Mutex<Vec<Vec<Environment>>>,
 }
@@ -67,6 +71,16 @@ impl Inside for Paper {
         Box::pin(async move { Flushed { masters } })
     }
 
+    fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<Certname, Refused> {
+        self.judged.lock().unwrap().push(chain.len());
+        let refused = self.refused.lock().unwrap().clone();
+        refused.map_or_else(|| Ok(Certname::parse("web01.example.com").unwrap()), Err)
+    }
+
+    fn operators(&self) -> Option<Arc<ServerConfig>> {
+        None
+    }
+
     fn change(&self, change: &Change) -> Result<Arc<Roster>, NotChanged> {
         self.changes.fetch_add(1, SeqCst);
         let _held = self.slow.blocking_lock();
@@ -96,8 +110,8 @@ pub(crate) async fn doors() -> Doors {
 
 pub(crate) async fn doors_within(limits: Limits) -> Doors {
     let folder = tempfile::tempdir().unwrap();
-    let settings =
-        Admin { http: Some("127.0.0.1:0".parse().unwrap()), unix: Some(folder.path().join("admin.sock")) };
+    let unix = Some(folder.path().join("admin.sock"));
+    let settings = Admin { http: Some("127.0.0.1:0".parse().unwrap()), unix, tls: None };
     let (inside, observe) = (Arc::new(Paper::default()), Observe::new(1));
     let shutdown = CancellationToken::new();
     let within = Arc::clone(&inside) as Arc<dyn Inside>;
