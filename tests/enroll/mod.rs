@@ -1,6 +1,10 @@
 //! A new master taken through the ordered runs, against stand-ins for the machines and servers of an installation, with a
 //! real door.
 
+mod crash;
+mod doors;
+mod ground;
+mod leave;
 mod order;
 
 use harness::agent::Shape;

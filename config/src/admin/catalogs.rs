@@ -15,6 +15,9 @@ pub struct Catalogs {
     pub minutes: u32,
     /// The busiest first; none that had no catalog within that time.
     pub environments: Vec<EnvironmentCatalogs>,
+    /// Those that failed since it joined, whatever their environment: what an enrollment counts by.
+    #[serde(default)]
+    pub failed_in_all: u64,
 }
 
 /// What one master made of the catalogs of one environment.
@@ -47,7 +50,7 @@ mod tests {
 
     #[test]
     fn catalogs_look_like_this_on_the_wire() {
-        let text = r#"{"minutes":10,"environments":[{"environment":"production","compiled":12,"failed":1,"mean_ms":843}]}"#;
+        let text = r#"{"minutes":10,"environments":[{"environment":"production","compiled":12,"failed":1,"mean_ms":843}],"failed_in_all":7}"#;
         let catalogs: Catalogs = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&catalogs).unwrap(), text);
         let text = r#"{"compiled":3,"failed":1}"#;

@@ -10,6 +10,7 @@ use stagedoor_config::certname::Certname;
 use tokio::time::{Instant, sleep};
 
 use super::{BETWEEN, Enrolling, Look};
+use crate::doors::AskedDoor;
 use crate::pipeline::report::{Report, Status, Verdict, Wanted, judge};
 use crate::pipeline::{Facts, Looked, Stop, StopKind, ToLook};
 use crate::puppetdb::Received;
@@ -17,6 +18,8 @@ use crate::runs::{latest, wanted};
 
 /// What stands for a node's latest report where it has none.
 const NONE: &str = "none";
+/// How many catalogs failed: before a run so far, after it meanwhile.
+const FAILED: &str = "catalogs_failed";
 /// For PuppetDB to have the report of a run whose end is known: it takes reports in from a queue, and may itself have been
 /// restarted by that run.
 const CONFIRMED: Duration = Duration::from_secs(5 * 60);
@@ -25,15 +28,22 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook, host: &Certname) -> 
     let Some(noted) = task.known().noted.as_ref().and_then(|noted| noted.get("report")) else {
         let reports = latest::reports(at.site, host).await?;
         let latest = reports.first().map_or(NONE, |report| report.hash.as_str());
-        return Ok(Looked::Missing(Facts::none().and("report", latest)));
+        let noted = Facts::none().and("report", latest);
+        return Ok(Looked::Missing(match failed(at).await {
+            Some(failed) => noted.and(FAILED, failed.to_string()),
+            None => noted,
+        }));
     };
+    let before = task.known().noted.as_ref().and_then(|noted| noted.get(FAILED)?.parse().ok());
     let noted = Some(noted).filter(|noted| *noted != NONE);
     let wanted = wanted(task.known().acted.as_ref());
     let began = Instant::now();
     loop {
         let reports = latest::reports(at.site, host).await?;
         match judge(host.as_str(), &reports, noted, wanted) {
-            Verdict::Succeeded(report) => return Ok(Looked::There(shown(report))),
+            Verdict::Succeeded(report) => {
+                return Ok(Looked::There(with_failed(at, shown(report), before).await));
+            }
             Verdict::Stop(stop) => return Err(stop),
             // What was begun before is not there: it is begun anew.
             Verdict::NotYet if !task.is_again() => {
@@ -44,6 +54,25 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook, host: &Certname) -> 
             }
             Verdict::NotYet => sleep(BETWEEN).await,
         }
+    }
+}
+
+/// Agents' catalogs that failed at the doors' masters so far; none where a door does not say.
+async fn failed(at: &Enrolling<'_>) -> Option<u64> {
+    let mut all = 0;
+    for door in AskedDoor::all(at.site) {
+        let masters = door.masters().await.ok()?;
+        let of = masters.masters.iter().filter_map(|view| view.catalogs.as_ref());
+        all += of.map(|catalogs| catalogs.failed_in_all).sum::<u64>();
+    }
+    Some(all)
+}
+
+/// With how many failed since: those that met a restart which the run asked for, of PuppetDB above all.
+async fn with_failed(at: &Enrolling<'_>, facts: Facts, before: Option<u64>) -> Facts {
+    match (before, failed(at).await) {
+        (Some(before), Some(now)) => facts.and(FAILED, now.saturating_sub(before).to_string()),
+        _ => facts,
     }
 }
 

@@ -4,13 +4,18 @@
 //! this program has. It does so from its restart on, so that a refusal after an answer shows the restart as well. The
 //! doors look for themselves before they send it anything, and for ever.
 
+use std::time::Duration;
+
 use stagedoor_config::master::{Isolation, Kind};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Act, BETWEEN, Enrolling, Look};
 use crate::ask::Stranger;
 use crate::pipeline::{Facts, Looked, Stop, StopKind, ToLook};
 use crate::runs;
+
+/// For the restart that a run has asked for: Puppet Server starts in a minute or two, on a busy machine in three.
+const RESTARTED: Duration = Duration::from_secs(5 * 60);
 
 pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
     match at.site.settings.master.kind {
@@ -23,6 +28,7 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
         Kind::Sealed { isolation: Isolation::DoorCa } => {}
     }
     let was_open = task.known().noted.as_ref().is_some_and(|noted| noted.get("answered").is_some());
+    let began = Instant::now();
     loop {
         match strangers(at).await {
             Strangers::Refused(alerts) => {
@@ -33,16 +39,13 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
             Strangers::Answered(line) if !task.is_again() => {
                 return Ok(Looked::Missing(Facts::none().and("answered", line)));
             }
-            Strangers::Answered(line) if ran(task) => {
-                // A restart takes a while after the run that asked for it; the step's deadline ends the waiting.
-                let _ = line;
-                sleep(BETWEEN).await;
-            }
-            Strangers::Answered(line) => {
-                let reason = format!("{} answers strangers: {line}", at.master());
-                let way_out = "have its classes seal it (stagedoor::sealed), then resume";
+            Strangers::Answered(line) if began.elapsed() > RESTARTED => {
+                let reason = format!("{} answers strangers after its run: {line}", at.master());
+                let way_out = "have its classes seal it (stagedoor::sealed, with its restart), then resume";
                 return Err(Stop::new(StopKind::Refused, reason, way_out));
             }
+            // A restart takes a while after the run that asked for it.
+            Strangers::Answered(_) => sleep(BETWEEN).await,
             Strangers::Unknown(why) if !task.is_again() => {
                 return Ok(Looked::Missing(Facts::none().and("unknown", why)));
             }
@@ -56,11 +59,6 @@ pub(super) async fn act(at: &Enrolling<'_>) -> Act {
         runs::program(command, at.master()).await?;
     }
     runs::run(at.site, at.master()).await
-}
-
-/// Whether a run was had, after which its restart is waited for.
-fn ran(task: &ToLook) -> bool {
-    task.known().acted.is_some()
 }
 
 /// What strangers met.

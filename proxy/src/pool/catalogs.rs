@@ -67,6 +67,7 @@ pub struct Catalogs {
     began: Instant,
     named: Vec<(Box<str>, Slots)>,
     other: Slots,
+    failed: u64,
     canary: wire::CanaryCatalogs,
 }
 
@@ -90,7 +91,7 @@ impl Catalogs {
     #[must_use]
     pub fn new(now: Instant) -> Self {
         let canary = wire::CanaryCatalogs::default();
-        Self { began: now, named: Vec::new(), other: Slots::default(), canary }
+        Self { began: now, named: Vec::new(), other: Slots::default(), failed: 0, canary }
     }
 
     /// Counts one catalog.
@@ -100,6 +101,7 @@ impl Catalogs {
             (Whose::Canarys, Became::Failed) => return self.canary.failed += 1,
             (Whose::Agents(environment), _) => environment,
         };
+        self.failed += u64::from(became == Became::Failed);
         let minute = self.minute(now);
         self.slots(environment, became, minute).count(became, minute);
     }
@@ -121,7 +123,7 @@ impl Catalogs {
         }
         environments
             .sort_by_key(|one| (std::cmp::Reverse(one.compiled + one.failed), one.environment.clone()));
-        wire::Catalogs { minutes: MINUTES, environments }
+        wire::Catalogs { minutes: MINUTES, environments, failed_in_all: self.failed }
     }
 
     /// The canary's catalogs.

@@ -191,9 +191,16 @@ impl Machines {
         });
     }
 
-    /// Takes a machine's key and certificate request for another's.
-    pub fn swap_key(&self, certname: &str) {
-        self.change(certname, |machine| machine.key = Some(KeyKind::P256.generate()));
+    /// Has a machine make its key, and hand in no request.
+    pub fn makes_key(&self, certname: &str) {
+        let key = KeyKind::P256.generate();
+        fs::write(self.all.file(certname, "hostpubkey"), key.public_key_pem()).expect("a file of our own");
+        self.change(certname, |machine| machine.key = Some(key));
+    }
+
+    /// Has a machine ask for this extension as well.
+    pub fn asks_for(&self, certname: &str, oid: &str, value: &str) {
+        self.change(certname, |machine| machine.attributes.push((oid.to_owned(), value.to_owned())));
     }
 
     /// A name that no machine knows.

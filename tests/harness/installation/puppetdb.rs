@@ -90,6 +90,11 @@ impl PuppetDb {
         book.in_force.insert(certname.to_owned());
     }
 
+    /// Forgets every report of a node, as after its time to live.
+    pub fn forget_reports(&self, certname: &str) {
+        self.desk.book.lock().unwrap().reports.remove(certname);
+    }
+
     /// Whether a certname may ask.
     #[must_use]
     pub fn lets_in(&self, certname: &str) -> bool {

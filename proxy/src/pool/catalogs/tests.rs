@@ -40,6 +40,18 @@ fn the_busiest_environment_comes_first_with_the_mean_of_what_was_compiled() {
 }
 
 #[test]
+fn failures_are_counted_on_when_their_minutes_are_forgotten_and_a_canarys_never() {
+    let now = start();
+    let mut catalogs = Catalogs::new(now);
+    for whose in [Whose::Agents(Some("a")), Whose::Agents(None), Whose::Canarys] {
+        catalogs.count(whose, Became::Failed, now);
+    }
+    catalogs.count(Whose::Agents(Some("a")), QUICK, now);
+    let later = catalogs.lately(now + 100 * MINUTE);
+    assert_eq!((later.environments.len(), later.failed_in_all), (0, 2));
+}
+
+#[test]
 fn what_was_counted_ten_minutes_ago_is_forgotten_minute_by_minute() {
     let now = start();
     let mut catalogs = Catalogs::new(now);
