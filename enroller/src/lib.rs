@@ -13,6 +13,7 @@
 
 pub mod ask;
 pub mod ca;
+pub mod carry;
 pub mod catalog;
 pub mod command;
 pub mod doors;
@@ -24,6 +25,7 @@ pub mod puppetdb;
 pub mod request;
 pub mod runs;
 pub mod secret;
+pub mod serve;
 pub mod shell;
 pub mod site;
 pub mod steps;

@@ -102,5 +102,5 @@ pub(crate) type Settings = BTreeMap<String, String>;
 /// The enroller's own certificate.
 #[must_use]
 pub fn enroller(ca: &PuppetCa) -> crate::identity::Identity {
-    ca.issue(&Leaf::node(ENROLLER))
+    ca.issue(&Leaf::server(ENROLLER))
 }
