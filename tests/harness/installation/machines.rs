@@ -19,11 +19,12 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use super::{CONSOLE, Installation, PUPPETDB, PuppetDb, Settings};
+use super::{CONSOLE, PUPPETDB, PuppetDb, Settings};
 use crate::answer::{Act, Answer};
 use crate::ca::DoorCa;
+use crate::fleet::Site;
 use crate::identity::{Identity, KeyKind, Leaf};
-use crate::master::Master;
+use crate::master::{Master, Plan};
 use crate::mom::{self, Mom};
 
 /// Programs that hand their arguments over.
@@ -87,10 +88,9 @@ pub enum Turn {
 impl Machines {
     pub(super) fn start(
         folder: &Path,
-        door_ca: Arc<DoorCa>,
-        mom: Mom,
+        site: &Site,
         puppetdb: Arc<PuppetDb>,
-        new: &[&str],
+        new: impl IntoIterator<Item = Plan>,
     ) -> Self {
         let mut machines: BTreeMap<String, Machine> = BTreeMap::new();
         for name in [mom::NAME, PUPPETDB, CONSOLE] {
@@ -98,14 +98,14 @@ impl Machines {
             machines.insert(name.to_owned(), installed);
         }
         let mut masters = BTreeMap::new();
-        for name in new {
-            machines.insert((*name).to_owned(), Machine { sealed: true, ..Machine::default() });
-            masters.insert((*name).to_owned(), Master::not_yet(Installation::plan(name)));
+        for plan in new {
+            machines.insert(plan.name.clone(), Machine { sealed: true, ..Machine::default() });
+            masters.insert(plan.name.clone(), Master::not_yet(plan));
         }
         let all = Arc::new(All {
             folder: folder.to_owned(),
-            door_ca,
-            mom,
+            door_ca: site.door_ca.clone(),
+            mom: site.mom.clone(),
             puppetdb,
             machines: Mutex::new(machines),
             masters,
