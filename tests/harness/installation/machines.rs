@@ -432,6 +432,7 @@ impl All {
             | "agent_disabled_lockfile"
             | "agent_catalog_run_lockfile" => file(name),
             "noop" => "false".to_owned(),
+            "certname" => host.to_owned(),
             "environmentpath" => self.folder.join(format!("{host}.environments")).display().to_string(),
             name => {
                 let set = self.machine(host, |machine| machine.settings.get(name).cloned());
