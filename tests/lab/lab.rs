@@ -10,8 +10,8 @@ use crate::console::Console;
 use crate::door::{Door, Entrance};
 use crate::door_ca::DoorCa;
 use crate::machine::{
-    DOOR, MASTERS, MOM, NODES, PORT, forget_hosts, lead_agents_to, make_folder, name_hosts,
-    refuse_taken_ports, write,
+    CONSOLE, DOOR, ENROLLER, MASTERS, MOM, NODES, PORT, PUPPETDB, forget_hosts, lead_agents_to, make_folder,
+    name_hosts, refuse_taken_ports, write,
 };
 use crate::master::Master;
 use crate::mom::Mom;
@@ -101,12 +101,9 @@ impl Lab {
         code::lay_out(&self.root)?;
         node::lay_out_programs(&self.root)?;
         self.start_mom()?;
-        clock.say(&format!(
-            "{} has a CA, PostgreSQL answers, the servers have certificates, an sshd is on each machine",
-            MOM.name
-        ));
+        clock.say(&format!("{} has a CA, PostgreSQL answers, an sshd is on each machine", MOM.name));
         self.start_puppetdb()?;
-        clock.say("PuppetDB answers");
+        clock.say("PuppetDB answers, everybody has a certificate");
         self.make_first_master()?;
         clock.say(&format!(
             "a run of its agent has made {}, and PuppetDB and console know it",
@@ -202,7 +199,7 @@ impl Lab {
         Ok(self.complete().exists() && Process::all(&self.root)?.iter().all(Process::is_running))
     }
 
-    /// The MoM is first: nothing has a certificate without its CA.
+    /// The MoM is first: nobody has a certificate without its CA.
     fn start_mom(&self) -> Result<()> {
         let mom = self.mom();
         mom.begin()?;
@@ -213,16 +210,20 @@ impl Lab {
         self.puppetdb().start_postgresql()?;
         DoorCa::at(&self.root).make()?;
         self.ssh().start()?;
-        until("the MoM runs", START, || mom.is_ready())?;
-        mom.issue_for_servers()
+        until("the MoM runs", START, || mom.is_ready()).map(drop)
     }
 
-    /// Before any master: the MoM compiles nothing without it.
+    /// Before any master: the MoM compiles nothing without it. The other certificates are made while it starts.
     fn start_puppetdb(&self) -> Result<()> {
-        let (mom, puppetdb) = (self.mom(), self.puppetdb());
+        let (mom, puppetdb, [first, _]) = (self.mom(), self.puppetdb(), self.masters());
+        mom.issue_for(PUPPETDB.name)?;
         puppetdb.begin(&mom)?;
+        mom.issue_for_server(first.host)?;
+        first.node().lay_out_with_certificate(&mom)?;
+        mom.issue_for(CONSOLE.name)?;
         self.console().lay_out(&mom)?;
-        self.masters()[0].node().lay_out_with_certificate(&mom)?;
+        mom.issue_for_server(&DOOR)?;
+        mom.issue_for(ENROLLER)?;
         until("PuppetDB runs", START, || puppetdb.is_ready()).map(drop)
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::access_log::AccessLog;
 use crate::classification::Classification;
-use crate::machine::{CONSOLE, DOOR, ENROLLER, Host, MASTERS, MOM, PORT, PUPPETDB, write};
+use crate::machine::{DOOR, ENROLLER, Host, MOM, PORT, write};
 use crate::node::{Node, programs};
 use crate::program::{Ended, run, succeed};
 use crate::puppet_server::{PuppetServer, SETTINGS, Shape, amend};
@@ -90,21 +90,16 @@ impl Mom {
         Ok(crate::patience::when(answer.output == "running"))
     }
 
-    /// The certificates of the installation itself.
-    pub(crate) fn issue_for_servers(&self) -> Result<()> {
-        self.issue(&[MASTERS[0].name, DOOR.name, PUPPETDB.name, CONSOLE.name, ENROLLER])
+    /// A certificate for a machine of the installation that no agent asks for catalogs.
+    pub(crate) fn issue_for(&self, name: &str) -> Result<()> {
+        succeed(self.ca("generate").args(["--certname", name])).map(drop)
     }
 
-    /// A certificate for a compile master, the short way.
-    pub(crate) fn issue_for_master(&self, host: &Host) -> Result<()> {
-        self.issue(&[host.name])
-    }
-
-    /// Each also carries the name agents use by default, and that of the balancer, as behind a balancer that passes
-    /// connections on.
-    fn issue(&self, names: &[&str]) -> Result<()> {
+    /// One for a compile master or the door. It also carries the name agents use by default, and that of the balancer, as
+    /// behind a balancer that passes connections on.
+    pub(crate) fn issue_for_server(&self, host: &Host) -> Result<()> {
         let mut generate = self.ca("generate");
-        generate.args(["--certname", &names.join(","), "--subject-alt-names"]);
+        generate.args(["--certname", host.name, "--subject-alt-names"]);
         succeed(generate.arg(format!("puppet,{}", DOOR.name))).map(drop)
     }
 
@@ -144,8 +139,22 @@ impl Mom {
 
     /// Takes back what the CA knows of this name: its certificate, which is revoked, or its request.
     pub(crate) fn forget(&self, host: &Host) -> Result<()> {
+        if self.has_signed(host) {
+            self.revoke(host.name)?;
+        }
         if self.knows(host) {
-            succeed(self.ca("clean").args(["--certname", host.name]))?;
+            // `puppetserver ca clean` does both, and waits 30 s in between for the server to close their connection.
+            let own = self.own_certificate();
+            let mut curl = Command::new("curl");
+            curl.args(["--silent", "--show-error", "--fail", "--request", "DELETE", "--cacert"])
+                .arg(self.ca_file());
+            curl.arg("--cert").arg(own.certificate).arg("--key").arg(own.key);
+            succeed(
+                curl.arg(format!(
+                    "https://{}:{PORT}/puppet-ca/v1/certificate_status/{}",
+                    MOM.name, host.name
+                )),
+            )?;
         }
         // What it was given the short way would be in the way of another.
         let Credentials { certificate, key, .. } = self.issued(host.name);
@@ -159,9 +168,11 @@ impl Mom {
 
     /// Whether the CA has a certificate or a request of this name.
     pub(crate) fn knows(&self, host: &Host) -> bool {
-        ["signed", "requests"].iter().any(|folder| {
-            self.server.folder().join("ca").join(folder).join(format!("{}.pem", host.name)).exists()
-        })
+        self.has_signed(host) || self.server.folder().join(format!("ca/requests/{}.pem", host.name)).exists()
+    }
+
+    fn has_signed(&self, host: &Host) -> bool {
+        self.signed().join(format!("{}.pem", host.name)).exists()
     }
 
     /// Asks the CA over its port what waits for a signature.

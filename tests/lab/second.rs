@@ -30,7 +30,7 @@ impl Lab {
             return Ok(());
         }
         self.forget_second()?;
-        mom.issue_for_master(second.host)?;
+        mom.issue_for_server(second.host)?;
         second.node().lay_out_with_certificate(&mom)?;
         self.make_by_runs(&second)?;
         door.admit(second.host, &[])?;

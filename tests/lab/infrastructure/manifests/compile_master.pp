@@ -38,10 +38,11 @@ class infrastructure::compile_master (
     owner  => 'puppet',
     group  => 'puppet',
   }
-  # Its agent's settings are in the same file, as somebody has set them.
+  # Its agent's settings are in the same file, as somebody has set them; `puppet config set` leaves a last line without an end.
   $conf = "${folder}/puppet/puppet.conf"
+  $section = "grep -qx '\\[server\\]' ${conf} || printf '\\n[server]\\n' >>${conf}"
   exec { 'settings of the server':
-    command  => "grep -qx '\\[server\\]' ${conf} || echo '[server]' >>${conf}; sed -i '/^\\[server\\]\$/r ${package}.settings' ${conf}",
+    command  => "${section}; sed -i '/^\\[server\\]\$/r ${package}.settings' ${conf}",
     unless   => "grep -q '^storeconfigs_backend' ${conf}",
     provider => shell,
     path     => '/usr/bin:/bin',
