@@ -85,6 +85,11 @@ impl Classification {
         self.say(host, "")
     }
 
+    /// From now on no catalog of this node compiles, until `lay_out` says again what each is.
+    pub(crate) fn break_catalogs_of(&self, host: &Host) -> Result<()> {
+        self.say(host, "  infrastructure::nobody_wrote_this: {}\n")
+    }
+
     fn say(&self, host: &Host, classes: &str) -> Result<()> {
         let classes = if classes.is_empty() { " {}\n".to_owned() } else { format!("\n{classes}") };
         write(&self.of(host), &format!("---\nenvironment: {ENVIRONMENT}\nclasses:{classes}"))

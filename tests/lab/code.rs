@@ -19,6 +19,8 @@ pub(crate) fn lay_out(root: &Path) -> Result<()> {
     let production = folder(root).join("environments/production");
     write(&production.join("manifests/site.pp"), &site(root))?;
     write(&production.join("modules/stage/files/banner.txt"), BANNER)?;
+    // What r10k leaves, as far as anybody reads it.
+    write(&production.join(".r10k-deploy.json"), "{ \"signature\": \"4dd9a2e0c3b1\" }\n")?;
     write(&production.join("modules/stage/lib/facter/stage_weight.rb"), WEIGHT)?;
     crate::sealing::lay_out(&folder(root))?;
     Account::named("puppet")?.own(&folder(root))

@@ -17,6 +17,7 @@ mod console;
 mod conversation;
 mod door;
 mod door_ca;
+mod enroller;
 mod fleet;
 mod install;
 mod lab;

@@ -130,6 +130,11 @@ impl PuppetDb {
         Ok(when(answer.output == "running"))
     }
 
+    /// Whether it answers that it runs, just now.
+    pub(crate) fn answers(&self) -> bool {
+        run(&mut ask("/status/v1/simple")).is_ok_and(|ended| ended.output == "running")
+    }
+
     /// What PuppetDB knows of a node; `None` before its first facts, and once it is deactivated.
     pub(crate) fn knows(&self, certname: &str) -> Result<Option<Value>> {
         let nodes = self.query(&format!("nodes {{ certname = '{certname}' }}"))?;

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod door_ca;
+mod enrolling;
 mod failover;
 mod firewall;
 mod flush;
@@ -28,7 +29,19 @@ pub(crate) struct Scenario {
     play: fn(&Lab) -> Result<()>,
 }
 
-pub(crate) const ALL: [Scenario; 21] = [
+pub(crate) const ALL: [Scenario; 24] = [
+    Scenario {
+        name: "a_new_master_is_enrolled_from_nothing_while_agents_run",
+        promise: "One command takes a machine without an agent to a master that serves; killed after sign and in PuppetDB's run, it goes on. Nobody but the canary comes before, and only PuppetDB's restart fails a request.",
+        masters: Masters::One,
+        play: enrolling::a_new_master_is_enrolled_from_nothing_while_agents_run,
+    },
+    Scenario {
+        name: "what_keeps_a_master_out_is_told_and_it_is_not_admitted",
+        promise: "Runs in the wrong order, a run that failed, code that is behind: each says why, and nothing is admitted.",
+        masters: Masters::Two,
+        play: enrolling::what_keeps_a_master_out_is_told_and_it_is_not_admitted,
+    },
     Scenario {
         name: "a_new_agent_bootstraps_and_compiles_through_the_door",
         promise: "An agent pointed only at the balancer gets CA, CRL and certificate from the MoM and catalogs from compile masters.",
@@ -154,6 +167,12 @@ pub(crate) const ALL: [Scenario; 21] = [
         promise: "A compile master killed in the middle of forty runs costs the requests it had; back again, it takes traffic by itself.",
         masters: Masters::Two,
         play: failover::a_killed_master_costs_only_what_it_had,
+    },
+    Scenario {
+        name: "a_retired_master_is_on_no_list_and_no_run_fails_for_it",
+        promise: "Drained, off the roster, its agent disabled, on no list, its certificate refused, while agents run.",
+        masters: Masters::Two,
+        play: enrolling::a_retired_master_is_on_no_list_and_no_run_fails_for_it,
     },
 ];
 
