@@ -46,7 +46,7 @@ pub enum End {
 }
 
 /// Carries an enrollment on to its end or to where it stops; `tell` is told of everything that happens, once it is
-/// recorded.
+/// recorded. Where somebody interrupts it, the step is dropped where it stands, and what he gives is its stop.
 ///
 /// # Errors
 /// The journal cannot be written. Nothing more is done then.
@@ -54,8 +54,10 @@ pub async fn drive(
     steps: &impl Steps,
     journal: &mut Journal,
     deadlines: &Deadlines,
+    interrupted: impl Future<Output = Stop> + Send,
     tell: &mut (impl FnMut(&Told) + Send),
 ) -> Result<End, JournalError> {
+    let mut interrupted = pin!(interrupted);
     let mut happened = None;
     let mut clock = Clock::of(journal.progress(), deadlines);
     loop {
@@ -73,13 +75,25 @@ pub async fn drive(
                 if !look.is_again() {
                     tell(&place.told(What::Looking));
                 }
-                let looked = clock.within(steps.look(&look), |what| tell(&place.told(what))).await;
-                happened = Some(Happened::Looked(looked.unwrap_or_else(|| Looked::Stop(clock.over()))));
+                let looked = tokio::select! {
+                    biased;
+                    stop = interrupted.as_mut() => Looked::Stop(stop),
+                    looked = clock.within(steps.look(&look), |what| tell(&place.told(what))) => {
+                        looked.unwrap_or_else(|| Looked::Stop(clock.over()))
+                    }
+                };
+                happened = Some(Happened::Looked(looked));
             }
             Now::Act(act) => {
                 let place = Place::of(journal.progress());
-                let acted = clock.within(steps.act(act), |what| tell(&place.told(what))).await;
-                happened = Some(Happened::Acted(acted.unwrap_or_else(|| Acted::Stop(clock.over()))));
+                let acted = tokio::select! {
+                    biased;
+                    stop = interrupted.as_mut() => Acted::Stop(stop),
+                    acted = clock.within(steps.act(act), |what| tell(&place.told(what))) => {
+                        acted.unwrap_or_else(|| Acted::Stop(clock.over()))
+                    }
+                };
+                happened = Some(Happened::Acted(acted));
             }
             Now::Stopped(step, stop) => return Ok(End::Stopped(step, stop)),
             Now::Finished => return Ok(End::Finished),

@@ -188,4 +188,11 @@ impl Settings {
         };
         self.runs.stages.iter().map(|stage| stage.iter().filter_map(name).collect()).collect()
     }
+
+    /// Whether a stage names this host by its certname.
+    #[must_use]
+    pub fn names_in_stages(&self, host: &Certname) -> bool {
+        let named = |place: &Place| matches!(place, Place::Node(certname) if certname == host);
+        self.runs.stages.iter().flatten().any(named)
+    }
 }

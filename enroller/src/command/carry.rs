@@ -9,12 +9,13 @@ use stagedoor_config::certname::Certname;
 use stagedoor_config::enroller::Settings;
 use stagedoor_config::master::is_host_and_port;
 use stagedoor_config::read;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, SETTINGS, say, settings, warn};
-use crate::carry::{carry, plan};
+use crate::carry::{Carrier, plan};
 use crate::drive::{End, Told, What};
 use crate::journal::{Folder, Journal};
-use crate::pipeline::{Entry, Plan, Procedure, Stop};
+use crate::pipeline::{Entry, Plan, Procedure, Stop, StopKind};
 use crate::request::fingerprint;
 use crate::steps::Permits;
 use crate::words::chain;
@@ -150,11 +151,12 @@ impl Resume {
             installation.folder.abandon(&self.master, reason)?;
             return say(&format!("{}: given up: {reason}", self.master));
         }
+        let carrier = Carrier::ready(&installation.settings)?;
         let resumed = installation.folder.resume(&self.master)?;
         if resumed.cut > 0 {
             warn(&format!("{}: a last line of {} bytes was cut off by a crash", self.master, resumed.cut));
         }
-        installation.carry(resumed.journal, &self.way)
+        carry(&carrier, resumed.journal, &self.way)
     }
 }
 
@@ -182,33 +184,49 @@ struct Installation {
 
 impl Installation {
     fn begin(&self, plan: Plan, way: &Way) -> Result<(), Failure> {
-        let journal = self.folder.begin(plan)?;
-        self.carry(journal, way)
+        let carrier = Carrier::ready(&self.settings)?;
+        carry(&carrier, self.folder.begin(plan)?, way)
     }
+}
 
-    /// On to the end, or to where it stops, with everything told.
-    fn carry(&self, journal: Journal, way: &Way) -> Result<(), Failure> {
-        let master = journal.progress().plan().master().clone();
-        tell_where(&journal, way)?;
-        let mut unsaid = None;
-        let mut tell = |told: &Told| {
-            let words = if way.json { json_of(told) } else { told.to_string() };
-            // An enrollment goes on when nobody listens any more: the journal has it all.
-            if let Err(failure) = say(&words) {
-                unsaid.get_or_insert(failure);
-            }
-        };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let end = runtime.block_on(carry(&self.settings, journal, way.permits(), &mut tell))?;
-        match end {
-            End::Finished => unsaid.map_or(Ok(()), Err),
-            End::Stopped(step, Stop { kind, reason, way_out }) => {
-                let kind = kind.name();
-                Err(Failure::Error(format!("{master}: {step}: {kind}: {reason}; {way_out}")))
-            }
-            End::Abandoned(reason) => Err(Failure::Error(format!("{master}: given up: {reason}"))),
+/// On to the end, or to where it stops, with everything told.
+fn carry(carrier: &Carrier, journal: Journal, way: &Way) -> Result<(), Failure> {
+    let master = journal.progress().plan().master().clone();
+    tell_where(&journal, way)?;
+    let mut unsaid = None;
+    let mut tell = |told: &Told| {
+        let words = if way.json { json_of(told) } else { told.to_string() };
+        // An enrollment goes on when nobody listens any more: the journal has it all.
+        if let Err(failure) = say(&words) {
+            unsaid.get_or_insert(failure);
         }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let end = runtime.block_on(async {
+        let interrupted = interrupted()?;
+        Ok::<_, Failure>(carrier.carry(journal, way.permits(), interrupted, &mut tell).await?)
+    })?;
+    match end {
+        End::Finished => unsaid.map_or(Ok(()), Err),
+        End::Stopped(step, Stop { kind, reason, way_out }) => {
+            let kind = kind.name();
+            Err(Failure::Error(format!("{master}: {step}: {kind}: {reason}; {way_out}")))
+        }
+        End::Abandoned(reason) => Err(Failure::Error(format!("{master}: given up: {reason}"))),
     }
+}
+
+/// The stop that a person makes at the terminal. It is recorded, so that nobody takes the enrollment up but who says so.
+fn interrupted() -> std::io::Result<impl Future<Output = Stop> + Send> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        let by = tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        };
+        let reason = format!("{by} stopped it; what it began on other machines goes on there");
+        Stop::new(StopKind::Paused, reason, "resume, which looks at what it left, or give it up")
+    })
 }
 
 fn tell_where(journal: &Journal, way: &Way) -> Result<(), Failure> {

@@ -8,7 +8,8 @@ use stagedoor_config::certname::Certname;
 
 use super::carry::{address, certname};
 use super::{Failure, SETTINGS, say, settings};
-use crate::pipeline::{Facts, Looked, Plan as Steps, Procedure, Step, Stop};
+use crate::carry::plan;
+use crate::pipeline::{Facts, Looked, Procedure, Step, Stop};
 use crate::site::Site;
 use crate::steps::{Enrolling, Permits, would};
 
@@ -57,11 +58,7 @@ impl Plan {
             (_, true) => Procedure::Retire,
             _ => Procedure::Enroll,
         };
-        let plan = Steps::new(procedure, self.master.clone(), &settings.stages(&self.master))?;
-        let plan = match self.address {
-            Some(address) => plan.at(address),
-            None => plan,
-        };
+        let plan = plan(&settings, procedure, &self.master, self.address.as_deref())?;
         let site = Site::open(settings)?;
         let enrolling = Enrolling { site: &site, plan, permits: Permits::default() };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

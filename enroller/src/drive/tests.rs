@@ -101,7 +101,7 @@ async fn process(world: &World, folder: &Folder, procedure: Procedure) -> Option
     tokio::select! {
         biased;
         () = world.killed.notified() => None,
-        end = drive(world, &mut journal, &deadlines, &mut tell) => Some(end.unwrap()),
+        end = drive(world, &mut journal, &deadlines, pending(), &mut tell) => Some(end.unwrap()),
     }
 }
 
@@ -202,8 +202,9 @@ async fn a_step_that_never_ends_is_dropped_at_its_deadline_and_can_be_resumed() 
     let mut lines = Vec::new();
     let hangs = Only(|step: &Step| (*step != Step::Sign).then(|| Looked::There(Facts::none())));
     let began = Instant::now();
-    let end =
-        drive(&hangs, &mut journal, &deadlines, &mut |told| lines.push(told.to_string())).await.unwrap();
+    let end = drive(&hangs, &mut journal, &deadlines, pending(), &mut |told| lines.push(told.to_string()))
+        .await
+        .unwrap();
     assert_eq!(began.elapsed(), Duration::from_secs(50));
     let End::Stopped(Step::Sign, stop) = end else { panic!("{end:?}") };
     assert_eq!(stop.kind, StopKind::Deadline);
@@ -223,7 +224,7 @@ async fn a_step_that_never_ends_is_dropped_at_its_deadline_and_can_be_resumed() 
     drop(journal);
     let mut journal = folder.resume(&certname("new")).unwrap().journal;
     let good = Only(|_: &Step| Some(Looked::There(Facts::none())));
-    assert_eq!(drive(&good, &mut journal, &deadlines, &mut |_| {}).await.unwrap(), End::Finished);
+    assert_eq!(drive(&good, &mut journal, &deadlines, pending(), &mut |_| {}).await.unwrap(), End::Finished);
 }
 
 #[tokio::test]
@@ -242,7 +243,7 @@ async fn a_refusal_stops_everything_after_it_and_is_told_without_secrets() {
     });
     let mut lines = Vec::new();
     let tell = &mut |told: &Told| lines.push(told.to_string());
-    let end = drive(&refuses, &mut journal, &Deadlines::default(), tell).await.unwrap();
+    let end = drive(&refuses, &mut journal, &Deadlines::default(), pending(), tell).await.unwrap();
     assert!(matches!(end, End::Stopped(Step::Check, _)), "{end:?}");
     let last = lines.last().unwrap();
     assert_eq!(last, "10/12 check: refused: asked with (secret), answered 403: allow it, then resume");

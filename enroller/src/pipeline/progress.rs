@@ -182,7 +182,19 @@ impl Progress {
                 next.phase = Phase::Stopped(stop.clone());
             }
             // A crash leaves no entry: it may come after any.
-            (Entry::Resumed, _) => next.phase = Phase::Look,
+            (Entry::Resumed, _) => {
+                next.phase = Phase::Look;
+                // A proof is of its moment. Whoever takes an enrollment up before agents come to the master has it shown
+                // again: hours may have passed, and a door may have come back that it was never shown through.
+                match step {
+                    Step::Check => next.known = Known::default(),
+                    Step::Admit => {
+                        next.known = Known::default();
+                        next.done = self.done.saturating_sub(1);
+                    }
+                    _ => {}
+                }
+            }
             (Entry::Abandoned { reason }, _) => next.phase = Phase::Abandoned(reason.clone()),
             (_, phase) => return out_of_order(phase.expects()),
         }

@@ -152,6 +152,9 @@ impl World {
                 }
             }
             Step::Evidence { .. } => Looked::There(Facts::none()),
+            // A proof is seen by whoever made it, and by nobody else.
+            Step::Check if look.known().acted.is_some() => Looked::There(Facts::none()),
+            Step::Check => Looked::Missing(Facts::none()),
             step if self.there.contains(step) => Looked::There(Facts::none()),
             _ => Looked::Missing(Facts::none()),
         }
@@ -209,6 +212,9 @@ fn run(plan: &Plan, world: &mut World, dice: &mut Dice) -> Vec<Entry> {
                             matches!(step, Step::Run { .. } | Step::Evidence { .. } | Step::Check)
                         };
                         assert!(plan.steps().iter().filter(needed).all(|step| before.contains(&step)));
+                        let proof = |entry: &Entry| matches!(entry, Entry::Done { step: Step::Check, .. });
+                        let proven = written.iter().rposition(proof).unwrap();
+                        assert!(!written[proven..].contains(&Entry::Resumed), "an old proof: {written:?}");
                     }
                     Happened::Acted(world.act(&act, before.len(), dice))
                 }
@@ -226,12 +232,17 @@ fn run(plan: &Plan, world: &mut World, dice: &mut Dice) -> Vec<Entry> {
     panic!("it never ends");
 }
 
+/// The steps that are done; a proof after which nobody was admitted yet is done until somebody resumes.
 fn done(written: &[Entry]) -> Vec<&Step> {
-    let steps = written.iter().filter_map(|entry| match entry {
-        Entry::Done { step, .. } => Some(step),
-        _ => None,
-    });
-    steps.collect()
+    let mut steps: Vec<&Step> = Vec::new();
+    for entry in written {
+        match entry {
+            Entry::Done { step, .. } => steps.push(step),
+            Entry::Resumed => drop(steps.pop_if(|step| **step == Step::Check)),
+            _ => {}
+        }
+    }
+    steps
 }
 
 fn any_plan() -> impl Strategy<Value = Plan> {
@@ -263,6 +274,7 @@ proptest! {
                     prop_assert!(began >= place, "{step} began while {began} steps were done");
                 }
                 Step::Evidence { .. } => prop_assert!(!world.acts.contains_key(&step.to_string())),
+                Step::Check => prop_assert!(world.acts.contains_key("check")),
                 step => prop_assert_eq!(world.there.iter().filter(|there| *there == step).count(), 1, "{}", step),
             }
         }
@@ -285,7 +297,7 @@ proptest! {
         throws in proptest::collection::vec((0_usize..20, 0_u8..5), 0..200),
     ) {
         let mut progress = Progress::new(plan.clone());
-        let mut done: Vec<Step> = Vec::new();
+        let mut accepted: Vec<Entry> = Vec::new();
         for (at, what) in throws {
             let Some(step) = plan.steps().get(at).cloned() else { continue };
             let facts = Facts::none();
@@ -298,12 +310,11 @@ proptest! {
             };
             if let Ok(after) = progress.after(&entry) {
                 progress = after;
-                if let Entry::Done { step, .. } = entry {
-                    done.push(step);
-                }
+                accepted.push(entry);
             }
         }
-        prop_assert_eq!(&done, &plan.steps()[..done.len()]);
+        let done = done(&accepted);
+        prop_assert_eq!(&done, &plan.steps()[..done.len()].iter().collect::<Vec<_>>());
         prop_assert_eq!(done.len(), progress.done());
     }
 

@@ -1,12 +1,13 @@
 //! One enrollment after the other.
 
+use std::future::pending;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Desk;
 use super::queue::Job;
-use crate::carry::{NotCarried, carry, plan, turn};
+use crate::carry::{Carrier, NotCarried, plan};
 use crate::drive::{End, Told, What};
 use crate::journal::{Folder, Journal, JournalError};
 use crate::pipeline::{Entry, Standing};
@@ -46,27 +47,19 @@ fn take_up(desk: &Desk) {
 
 async fn one(desk: &Desk, job: &Job) {
     let mut waited = false;
-    // Nothing is begun before there is a turn: a journal that only waits would say that it is at work.
-    while let Err(JournalError::Taken { .. }) = turn(&desk.settings) {
-        if !waited {
-            say(&format!("{}: waits for an enrollment that another process carries on", job.master));
-        }
-        waited = true;
-        tokio::time::sleep(BETWEEN).await;
-    }
-    let end = match begin(desk, job) {
-        Ok(journal) => {
-            let mut tell = |told: &Told| {
-                say(&format!("{} {told}", job.master));
-                if let What::Recorded(Entry::Done { step, .. }) = &told.what {
-                    desk.metrics.step_done(step);
+    let ready = loop {
+        match Carrier::ready(&desk.settings) {
+            Err(NotCarried::Journal(JournalError::Taken { .. })) => {
+                if !waited {
+                    say(&format!("{}: waits for an enrollment that another process carries on", job.master));
                 }
-            };
-            carry(&desk.settings, journal, job.permits(), &mut tell).await
+                waited = true;
+                tokio::time::sleep(BETWEEN).await;
+            }
+            ready => break ready,
         }
-        Err(error) => Err(error),
     };
-    desk.metrics.ended(match end {
+    desk.metrics.ended(match carried(desk, job, ready).await {
         Ok(End::Finished) => "finished",
         Ok(End::Stopped(_, stop)) => stop.kind.name(),
         Ok(End::Abandoned(_)) => "abandoned",
@@ -75,6 +68,18 @@ async fn one(desk: &Desk, job: &Job) {
             "error"
         }
     });
+}
+
+async fn carried(desk: &Desk, job: &Job, ready: Result<Carrier, NotCarried>) -> Result<End, NotCarried> {
+    let (carrier, journal) = (ready?, begin(desk, job)?);
+    let mut tell = |told: &Told| {
+        say(&format!("{} {told}", job.master));
+        if let What::Recorded(Entry::Done { step, .. }) = &told.what {
+            desk.metrics.step_done(step);
+        }
+    };
+    // Whoever ends this program has its enrollment go on at the next start.
+    carrier.carry(journal, job.permits(), pending(), &mut tell).await
 }
 
 fn begin(desk: &Desk, job: &Job) -> Result<Journal, NotCarried> {
