@@ -156,7 +156,7 @@ fn groups(section: &mut Section<'_>, preset: Option<Preset>, doc: &mut Document<
     };
     Some(Groups {
         balancer: balancer.and_then(|entry| host(entry, doc)),
-        names: names.and_then(|entry| whom(entry, doc)).unwrap_or(Override::usual(preset)),
+        names: names.and_then(|entry| whom(entry, doc)).unwrap_or_else(|| Override::usual(preset)),
         delegate: delegate
             .and_then(|entry| yes(entry, doc))
             .is_some_and(|yes| yes && preset == Preset::Pe2019),
