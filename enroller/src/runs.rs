@@ -29,6 +29,9 @@ use crate::site::Site;
 
 pub use command::{Wrong, program};
 
+/// What stands for a node's latest report where it has none.
+pub const NONE: &str = "none";
+
 /// What a run is for, for whoever sees it somewhere else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purpose {
@@ -36,7 +39,8 @@ pub struct Purpose {
     pub master: Certname,
     /// The procedure and the step, in words.
     pub words: String,
-    /// The report that was the host's latest before, where it was noted: with it, the words are this run's alone.
+    /// The report that was the host's latest before, or [`NONE`], where it was noted: with it, the words are this run's
+    /// alone.
     pub after: Option<String>,
 }
 

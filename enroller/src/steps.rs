@@ -138,8 +138,7 @@ impl Enrolling<'_> {
     /// What a run is for that a step has begun.
     fn purpose(&self, task: &ToAct) -> Purpose {
         let words = format!("{} {}, {}", self.plan.procedure().name(), self.master(), task.step());
-        let noted = task.known().noted.as_ref().and_then(|noted| noted.get("report"));
-        let after = noted.filter(|report| *report != ordered_runs::NONE).map(str::to_owned);
+        let after = task.known().noted.as_ref().and_then(|noted| noted.get("report")).map(str::to_owned);
         Purpose { master: self.master().clone(), words, after }
     }
 

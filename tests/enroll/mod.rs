@@ -6,6 +6,7 @@ mod doors;
 mod ground;
 mod leave;
 mod order;
+mod pe;
 
 use harness::agent::Shape;
 use harness::door::Door;

@@ -70,9 +70,20 @@ pub enum Must {
         value: Value,
         /// What it is compared by.
         asks: Asks,
-        /// Whether it is set where it is not: what changes every agent's server is not changed in passing.
-        is_set: bool,
+        /// What becomes of it where nobody has set it.
+        unset: Unset,
     },
+}
+
+/// What becomes of a parameter that nobody has set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unset {
+    /// It is set.
+    Set,
+    /// It is told: what changes every agent's server is not changed in passing.
+    Tell,
+    /// Nothing: it need not be set.
+    Leave,
 }
 
 /// A change of one group.
@@ -178,7 +189,7 @@ pub fn compare(groups: &[Group], musts: &[Must], overwrites: bool) -> Result<Com
                 compared.changes.extend(named(Group::find(groups, name)?, node, *pins));
             }
             Must::Condition { condition, .. } => has_condition(Group::find(groups, name)?, condition)?,
-            Must::Parameter { class, names, value, asks, is_set, .. } => {
+            Must::Parameter { class, names, value, asks, unset, .. } => {
                 let group = Group::find(groups, name)?;
                 let found = names.iter().find_map(|name| Some((*name, group.parameter(class, name)?)));
                 let first = names.first().copied().unwrap_or_default();
@@ -191,9 +202,10 @@ pub fn compare(groups: &[Group], musts: &[Must], overwrites: bool) -> Result<Com
                         "{name} has {class}'s `{parameter}` = {}, expected {value}",
                         there.value
                     )),
-                    None if *is_set || overwrites => {
+                    None if *unset == Unset::Set || *unset == Unset::Tell && overwrites => {
                         compared.changes.push(group.set_class(class, first, value));
                     }
+                    None if *unset == Unset::Leave => {}
                     None => compared
                         .warnings
                         .push(format!("{name} has no `{first}` of {class}, expected {value}")),

@@ -181,7 +181,15 @@ impl<'s> Orchestrator<'s> {
 
     async fn good<T: for<'de> Deserialize<'de>>(&self, question: Question) -> Result<T, Stop> {
         let answer = self.service().ask(question, JOBS).await?;
-        if answer.status.is_success() { self.read(&answer) } else { Err(self.service().odd(&answer)) }
+        match answer.status {
+            status if status.is_success() => self.read(&answer),
+            // It will not come back, unlike the orchestrator itself.
+            StatusCode::NOT_FOUND => {
+                let way_out = "resume, which starts another job";
+                Err(Stop::new(StopKind::Refused, self.service().answered(&answer), way_out))
+            }
+            _ => Err(self.service().odd(&answer)),
+        }
     }
 
     fn read<T: for<'de> Deserialize<'de>>(&self, answer: &Answer) -> Result<T, Stop> {

@@ -12,9 +12,10 @@ use std::time::Duration;
 use stagedoor_config::certname::Certname;
 use tokio::time::{Instant, sleep};
 
-use super::Purpose;
+use super::{NONE, Purpose, latest};
 use crate::pe::job::{Node, Outcome};
 use crate::pe::orchestrator::Orchestrator;
+use crate::pipeline::report::Report;
 use crate::pipeline::{Facts, Stop, StopKind};
 use crate::site::Site;
 
@@ -36,7 +37,7 @@ pub(super) async fn run(
 ) -> Result<Facts, Stop> {
     let orchestrator = Orchestrator::at(site, address);
     let description = purpose.description();
-    let mut job = match earlier(&orchestrator, host, purpose).await? {
+    let mut job = match earlier(site, &orchestrator, host, purpose).await? {
         Some(job) => job,
         None => {
             connected(site, &orchestrator, host, purpose).await?;
@@ -86,6 +87,7 @@ pub(super) async fn run(
 
 /// A job of this very purpose that was started before, where a run comes of it or came.
 async fn earlier(
+    site: &Site,
     orchestrator: &Orchestrator<'_>,
     host: &Certname,
     purpose: &Purpose,
@@ -104,10 +106,17 @@ async fn earlier(
     }) {
         return Ok(Some(running.name));
     }
-    // Without the report before it, the words are those of earlier enrollments, too.
-    if purpose.after.is_none() {
-        return Ok(None);
-    }
+    // Without the report before it, the words are those of earlier enrollments, too. Where there was none before, the
+    // job of an earlier enrollment has left none either.
+    let reported = match purpose.after.as_deref() {
+        None => return Ok(None),
+        Some(NONE) if !over.is_empty() => Some(latest::reports(site, host).await?),
+        Some(_) => None,
+    };
+    over.retain(|name| {
+        let of_job = |report: &Report| report.job.as_ref() == Some(name);
+        reported.as_ref().is_none_or(|reports| reports.iter().any(of_job))
+    });
     for name in over {
         let (job, nodes) = orchestrator.job(&name).await?;
         if matches!(job.outcome(node(&nodes, host)), Outcome::Over | Outcome::Failed(_)) {

@@ -8,11 +8,13 @@
 //! | file | holds |
 //! |---|---|
 //! | `machines` | programs on machines: `puppet`, `puppetserver` and what a shell asks about names and ports |
+//! | `pe` | what Puppet Enterprise adds: the console, the orchestrator, MCollective, servers on Java 7 |
 //! | `puppetdb` | PuppetDB: reports, nodes, its list |
 //! | `program` | the `stagedoor-enroller` program |
 //! | `settings` | the enroller's settings and files |
 
 mod machines;
+mod pe;
 mod program;
 mod puppetdb;
 mod settings;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 pub use machines::{Machines, Turn};
+pub use pe::{Classifier, Enterprise, Next, Orchestrator, Rights, TOKEN, Version};
 pub use program::{Said, binary};
 pub use puppetdb::PuppetDb;
 pub use settings::Paper;
@@ -59,6 +62,12 @@ impl Installation {
         Self::of(&site.ca, &site.door_ca, &site.mom, &site.masters, new)
     }
 
+    /// One around this site, with machines that become these masters.
+    #[must_use]
+    pub fn around_these(site: &Site, new: &[Plan]) -> Self {
+        Self::of_these(&site.ca, &site.door_ca, &site.mom, &site.masters, new)
+    }
+
     /// One with this CA and this Master of Masters. The masters that are given serve already: their names are on the
     /// lists.
     #[must_use]
@@ -68,6 +77,17 @@ impl Installation {
         mom: &Mom,
         masters: &[Master],
         new: &[&str],
+    ) -> Self {
+        let plans: Vec<Plan> = new.iter().map(|name| Self::plan(name)).collect();
+        Self::of_these(ca, door_ca, mom, masters, &plans)
+    }
+
+    fn of_these(
+        ca: &Arc<PuppetCa>,
+        door_ca: &Arc<DoorCa>,
+        mom: &Mom,
+        masters: &[Master],
+        new: &[Plan],
     ) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let puppetdb = PuppetDb::start(ca);

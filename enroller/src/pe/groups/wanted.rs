@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use stagedoor_config::certname::Certname;
 use stagedoor_config::enroller::{Groups, Override, Preset};
 
-use super::Must;
+use super::{Must, Unset};
 
 /// Makes a Puppet Server of a node.
 const MASTER: &str = "puppet_enterprise::profile::master";
@@ -97,13 +97,10 @@ pub fn wanted(preset: Preset, groups: &Groups, mom: &Certname, master: &Certname
     let Some(balancer) = &groups.balancer else { return musts };
     musts.push(parameter(&groups.master, PE_REPO, &["master"], json!(balancer)));
     if preset != Preset::Pe3 {
-        musts.push(checked(
-            &groups.master,
-            PE_REPO,
-            &["compile_master_pool_address"],
-            json!(balancer),
-            Asks::Same,
-        ));
+        let names = &["compile_master_pool_address"];
+        let (class, value) = (PE_REPO, json!(balancer));
+        let group = groups.master.clone();
+        musts.push(Must::Parameter { group, class, names, value, asks: Asks::Same, unset: Unset::Leave });
     }
     let whom = match groups.names {
         Override::Masters => Some(master),
@@ -120,8 +117,10 @@ pub fn wanted(preset: Preset, groups: &Groups, mom: &Certname, master: &Certname
         musts.push(name(&groups.overriding, whom));
     }
     if preset == Preset::Pe2019 {
-        let of_agents =
-            |names, value: String| checked(&groups.agent, AGENT, names, json!([value]), Asks::Among);
+        let of_agents = |names, value: String| {
+            let (group, value) = (groups.agent.clone(), json!([value]));
+            Must::Parameter { group, class: AGENT, names, value, asks: Asks::Among, unset: Unset::Tell }
+        };
         musts.push(of_agents(&["server_list"], balancer.clone()));
         musts.push(of_agents(&["pcp_broker_list"], format!("{balancer}{BROKER_PORT}")));
         musts.push(of_agents(&["primary_uris", "master_uris"], balancer.clone()));
@@ -131,16 +130,5 @@ pub fn wanted(preset: Preset, groups: &Groups, mom: &Certname, master: &Certname
 
 /// A parameter that is set where it is not.
 fn parameter(group: &str, class: &'static str, names: &'static [&'static str], value: Value) -> Must {
-    Must::Parameter { group: group.to_owned(), class, names, value, asks: Asks::Same, is_set: true }
-}
-
-/// A parameter that is looked at, and left where it is not set.
-fn checked(
-    group: &str,
-    class: &'static str,
-    names: &'static [&'static str],
-    value: Value,
-    asks: Asks,
-) -> Must {
-    Must::Parameter { group: group.to_owned(), class, names, value, asks, is_set: false }
+    Must::Parameter { group: group.to_owned(), class, names, value, asks: Asks::Same, unset: Unset::Set }
 }
