@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use curl::by_curl;
+pub use curl::{Given, by_curl};
 pub use https::{Https, NotTls, Stranger};
 
 use crate::pipeline::{Stop, StopKind};

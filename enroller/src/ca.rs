@@ -114,7 +114,10 @@ impl<'s> Ca<'s> {
         }
         if !self.site.shell.is_there() {
             let reason = format!("the CA lets this program neither sign nor revoke: {}", shut_out.join("; "));
-            return Err(Stop::new(StopKind::Refused, reason, self.rule()));
+            // Another token puts that right, where it is the token's end that keeps it out.
+            let expired = shut_out.iter().any(|words| words.starts_with("with the token: 401"));
+            let kind = if expired { StopKind::Paused } else { StopKind::Refused };
+            return Err(Stop::new(kind, reason, self.rule()));
         }
         self.have_by_command(name, wanted, &shut_out).await.map(|()| Way::Ssh)
     }
@@ -201,7 +204,8 @@ impl<'s> Ca<'s> {
     fn rule(&self) -> String {
         format!(
             "on {}, let the certname of the certificate under [identity] do just that by a rule of its own in auth.conf \
-             (path ^/puppet-ca/v1/certificate_status/, methods get and put), or write [ssh]; then resume",
+             (path ^/puppet-ca/v1/certificate_status/, methods get and put), have a new token written where it has expired, \
+             or write [ssh]; then resume",
             self.server.certname
         )
     }

@@ -28,6 +28,7 @@ pub mod doors;
 pub mod drive;
 pub mod identity;
 pub mod journal;
+pub mod pe;
 pub mod pipeline;
 pub mod puppetdb;
 pub mod request;

@@ -2,7 +2,7 @@
 //!
 //! An answer is asked for field by field, so that its size does not depend on how much a node reports.
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -58,6 +58,8 @@ struct Node {
     report_timestamp: Option<Timestamp>,
     catalog_timestamp: Option<Timestamp>,
     facts_timestamp: Option<Timestamp>,
+    /// PuppetDB 2 says so of a node that it does not know.
+    error: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -109,6 +111,13 @@ impl<'s> PuppetDb<'s> {
     /// # Errors
     /// PuppetDB cannot be asked, or refuses.
     pub async fn deactivate(&self, certname: &Certname) -> Result<(), Stop> {
+        if self.site.settings.preset == Preset::Pe3 {
+            // PuppetDB 2 goes by the time at which it comes to it.
+            let command = json!({ "command": "deactivate node", "version": 2, "payload": certname });
+            let question = Question::of(Method::POST, "/v3/commands").json(&command).shown();
+            let question = question.header(header::ACCEPT, "application/json");
+            return self.ask(&question).await.map(drop);
+        }
         let node = self.node(certname).await?.unwrap_or_default();
         // PuppetDB takes no notice of one that is older than what it knows of the node, by whatever clock.
         let heard = [node.report_timestamp, node.catalog_timestamp, node.facts_timestamp];
@@ -124,12 +133,17 @@ impl<'s> PuppetDb<'s> {
     }
 
     async fn node(&self, node: &Certname) -> Result<Option<Node>, Stop> {
-        let question = Question::get(format!("/pdb/query/v4/nodes/{}", encoded(node.as_str()))).shown();
+        let of = match self.site.settings.preset {
+            Preset::Pe3 => "/v3/nodes",
+            _ => "/pdb/query/v4/nodes",
+        };
+        let question = Question::get(format!("{of}/{}", encoded(node.as_str()))).shown();
         let answer = self.site.ask(self.server, &question).await.map_err(|error| error.stop())?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        self.good(answer)?.read(&self.server.address).map(Some).map_err(|error| error.stop())
+        let node: Node = self.good(answer)?.read(&self.server.address).map_err(|error| error.stop())?;
+        Ok(Some(node).filter(|node| node.error.is_none()))
     }
 
     async fn ask(&self, question: &Question) -> Result<Answer, Stop> {

@@ -6,6 +6,8 @@
 //! | file | starts a run by |
 //! |---|---|
 //! | `ssh` | `puppet agent` on the machine itself |
+//! | `orchestrator` | a job of Puppet Enterprise's |
+//! | `mcollective` | `mco` on the Master of Masters |
 //! | `command` | a program here |
 //! | `observe` | nobody: hosts run by themselves |
 //! | `latest` | (reads what is known of a node's latest runs) |
@@ -14,6 +16,8 @@
 mod command;
 pub mod last_run_report;
 pub mod latest;
+mod mcollective;
+mod orchestrator;
 mod ssh;
 
 use stagedoor_config::certname::Certname;
@@ -25,17 +29,42 @@ use crate::site::Site;
 
 pub use command::{Wrong, program};
 
+/// What stands for a node's latest report where it has none.
+pub const NONE: &str = "none";
+
+/// What a run is for, for whoever sees it somewhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purpose {
+    /// The master that is enrolled or retired.
+    pub master: Certname,
+    /// The procedure and the step, in words.
+    pub words: String,
+    /// The report that was the host's latest before, or [`NONE`], where it was noted: with it, the words are this run's
+    /// alone.
+    pub after: Option<String>,
+}
+
+impl Purpose {
+    /// One line that tells the run from every other, as far as that is known.
+    #[must_use]
+    pub fn description(&self) -> String {
+        let after = self.after.as_ref().map(|report| format!(", after report {report}")).unwrap_or_default();
+        format!("stagedoor-enroller: {}{after}", self.words)
+    }
+}
+
 /// Starts a run on a host and waits until it is over. The facts tell it from others, where anybody knows: `job`,
 /// `transaction`.
 ///
 /// # Errors
 /// It could not be started, or did not end well.
-pub async fn run(site: &Site, host: &Certname) -> Result<Facts, Stop> {
+pub async fn run(site: &Site, host: &Certname, purpose: &Purpose) -> Result<Facts, Stop> {
     match &site.settings.runs.runner {
         Runner::Ssh => ssh::run(site, host).await,
         Runner::Command(command) => command::run(site, command, host).await,
         Runner::Observe => Ok(Facts::none().and("runner", "observe")),
-        Runner::Orchestrator { .. } | Runner::Mcollective => ssh::run(site, host).await,
+        Runner::Orchestrator { address } => orchestrator::run(site, address, host, purpose).await,
+        Runner::Mcollective => mcollective::run(site, host).await,
     }
 }
 

@@ -81,7 +81,7 @@ impl Site {
     pub async fn ask(&self, server: &Server, question: &Question) -> Result<Answer, NoAnswer> {
         if self.settings.preset.is_java_7() {
             let puppet = self.puppet_program();
-            return by_curl(&self.shell, &puppet, &server.certname, &server.address, question).await;
+            return by_curl(&self.shell, &puppet, (&server.certname, &server.address), question, None).await;
         }
         self.https.ask(&server.certname, &server.address, question).await
     }

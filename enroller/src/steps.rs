@@ -38,6 +38,7 @@ use stagedoor_config::master::Kind;
 use crate::doors::{AskedDoor, NotDone};
 use crate::drive::Steps;
 use crate::pipeline::{Acted, Facts, Looked, Plan, Procedure, Step, Stop, StopKind, ToAct, ToLook};
+use crate::runs::Purpose;
 use crate::site::Site;
 
 pub use would::would;
@@ -106,9 +107,9 @@ impl Steps for Enrolling<'_> {
             Step::Sign => sign::act(self).await,
             Step::FirstRun => crate::runs::first(self.site, self.master()).await,
             Step::Classify => classify::act(self).await,
-            Step::Run { host, .. } => crate::runs::run(self.site, host).await,
-            Step::Seal => seal::act(self).await,
-            Step::Check => check::act(self).await,
+            Step::Run { host, .. } => crate::runs::run(self.site, host, &self.purpose(&task)).await,
+            Step::Seal => seal::act(self, &task).await,
+            Step::Check => check::act(self, &task).await,
             Step::Admit => admit::act(self, &task).await,
             Step::Watch => watch::act(self).await,
             Step::Drain => admit::drain(self).await,
@@ -132,6 +133,13 @@ impl Enrolling<'_> {
     #[must_use]
     pub const fn master(&self) -> &Certname {
         self.plan.master()
+    }
+
+    /// What a run is for that a step has begun.
+    fn purpose(&self, task: &ToAct) -> Purpose {
+        let words = format!("{} {}, {}", self.plan.procedure().name(), self.master(), task.step());
+        let after = task.known().noted.as_ref().and_then(|noted| noted.get("report")).map(str::to_owned);
+        Purpose { master: self.master().clone(), words, after }
     }
 
     /// What the doors are told of the new master.

@@ -29,7 +29,7 @@ use harness::master::{Plan, Work};
 use stagedoor::run::{Running, start};
 use stagedoor_config::certname::Certname;
 use stagedoor_config::{enroller, proxy};
-use stagedoor_enroller::carry::{carry, plan};
+use stagedoor_enroller::carry::{Carrier, plan};
 use stagedoor_enroller::drive::{End, Told};
 use stagedoor_enroller::journal::Folder;
 use stagedoor_enroller::pipeline::Procedure;
@@ -201,12 +201,13 @@ fn enroll(there: &Installation) -> anyhow::Result<Enrollment> {
     })?;
     let address = there.machines.address(SECOND).to_string();
     let plan = plan(&settings, Procedure::Enroll, &Certname::parse_host(SECOND)?, Some(&address))?;
+    let carrier = Carrier::ready(&settings)?;
     let journal = Folder::at(&settings.journal).begin(plan)?;
     // A line for each entry of its journal, of which there are some dozens.
     let (say, told) = mpsc::unbounded_channel();
     let done = tokio::spawn(async move {
         let mut tell = |told: &Told| drop(say.send(told.to_string()));
-        Ok(carry(&settings, journal, Permits::default(), &mut tell).await?)
+        Ok(carrier.carry(journal, Permits::default(), std::future::pending(), &mut tell).await?)
     });
     Ok((told, done))
 }

@@ -71,7 +71,7 @@ async fn process(scene: &Scene, at: usize) -> Option<End> {
     tokio::select! {
         biased;
         () = killed.killed.notified() => None,
-        end = drive(&killed, &mut journal, &site.settings.deadlines, &mut tell) => Some(end.unwrap()),
+        end = drive(&killed, &mut journal, &site.settings.deadlines, pending(), &mut tell) => Some(end.unwrap()),
     }
 }
 

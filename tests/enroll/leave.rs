@@ -125,6 +125,9 @@ async fn two_enrollments_are_never_at_one_puppetdb_at_once() {
     assert_eq!(second.code, 1);
     assert!(second.err.contains("puppetdb.example.com: another enrollment (process "), "{}", second.err);
     let same = scene.there.enroller(&["resume", NEW]).await;
-    assert!(same.err.contains("another stagedoor-enroller is at work on it"), "{}", same.err);
+    assert!(same.err.contains("another enrollment (process "), "{}", same.err);
+    // Nobody else comes to be under way by that, nor is what is under way touched.
+    let status = scene.there.enroller(&["status"]).await;
+    assert!(status.out.contains("under way") && !status.out.contains("other.example.com"), "{}", status.out);
     first.kill().await.unwrap();
 }

@@ -6,6 +6,7 @@ mod doors;
 mod ground;
 mod leave;
 mod order;
+mod pe;
 mod sidecar;
 
 use harness::agent::Shape;

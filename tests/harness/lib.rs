@@ -9,6 +9,7 @@
 //! | [`ca`], [`identity`], [`csr`] | Puppet's CA, the door's private CA, what they issue |
 //! | [`mom`] | the Master of Masters: CA bootstrap, certificate renewal and packages |
 //! | [`master`] | a compile master with its JRubies, sealed or open |
+//! | [`java7`] | TLS of servers on Java 7, which no modern client speaks |
 //! | [`raw`] | a server that says only what a test writes, without TLS: an old master, a broker |
 //! | [`agent`] | an agent and its run |
 //! | [`wire`] | raw TLS sockets, both ends, for bytes in and bytes out |
@@ -33,6 +34,7 @@ pub mod fleet;
 pub mod http1;
 pub mod identity;
 pub mod installation;
+pub mod java7;
 pub mod listening;
 pub mod master;
 pub mod mom;

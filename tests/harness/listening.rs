@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::http1::Conn;
+use crate::java7;
 
 /// A connection that a stand-in serves.
 pub type ServerConn = Conn<TlsStream<TcpStream>>;
@@ -45,7 +46,7 @@ pub fn free_address(host: IpAddr) -> SocketAddr {
 #[derive(Debug, Default)]
 pub struct Counts {
     accepted: AtomicUsize,
-    handshakes: AtomicUsize,
+    pub(crate) handshakes: AtomicUsize,
     open: AtomicUsize,
 }
 
@@ -76,6 +77,8 @@ pub enum Speaks {
     Tls(Arc<ServerConfig>),
     /// HTTP in clear text, where everything is answered with 200.
     Clear,
+    /// TLS as Java 7 speaks it: nobody here gets through.
+    Java7,
     /// Nothing, for ever.
     Nothing,
 }
@@ -124,6 +127,7 @@ impl Listening {
                     let tls = match speaks {
                         Speaks::Tls(tls) => tls,
                         Speaks::Clear => return in_clear(stream).await,
+                        Speaks::Java7 => return java7::speak(stream, open.0.as_ref()).await,
                         Speaks::Nothing => return std::future::pending().await,
                     };
                     match TlsAcceptor::from(tls).accept(stream).await {

@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rustls_pki_types::CertificateDer;
+
 use crate::answer::{Act, Answer, Body, Script};
 use crate::ca::{DoorCa, PuppetCa};
 use crate::csr;
@@ -21,7 +23,7 @@ use crate::identity::Leaf;
 use crate::listening::Listening;
 use crate::puppet::Asked;
 use crate::record::{Record, Seen};
-use crate::serving::{Role, serve};
+use crate::serving::{self, Role, serve};
 use crate::tls;
 use admin::Admin;
 use renewal::Renewing;
@@ -84,6 +86,15 @@ impl Mom {
     #[must_use]
     pub fn listening(&self) -> &Listening {
         &self.listening
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        peer: Option<CertificateDer<'static>>,
+        head: Head,
+        body: &[u8],
+    ) -> Option<Answer> {
+        serving::answer(&*self.desk, peer, head, body).await
     }
 
     /// Every request it has seen.

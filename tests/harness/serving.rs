@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rustls_pki_types::CertificateDer;
 
 use crate::answer::{Act, Answer, Script};
@@ -47,6 +47,29 @@ pub(crate) async fn serve<R: Role>(role: Arc<R>, mut conn: ServerConn, id: usize
         }
     }
     conn.close().await;
+}
+
+/// Answers a request that came over no connection of ours, as one that came over one is answered; none where it is not.
+pub(crate) async fn answer<R: Role>(
+    role: &R,
+    peer: Option<CertificateDer<'static>>,
+    head: Head,
+    body: &[u8],
+) -> Option<Answer> {
+    let act = role.script().take(&head);
+    let mut seen = Seen::head_only(Instant::now(), usize::MAX, peer, head);
+    seen.body = Bytes::copy_from_slice(&body[..body.len().min(BODY_KEPT)]);
+    seen.body_length = body.len() as u64;
+    let seen = role.record().push(seen);
+    let answer = match act {
+        Some(Act::Answer(answer)) => Some(answer),
+        Some(_) => None,
+        None => role.answer(&seen, body).await,
+    };
+    if let Some(answer) = &answer {
+        seen.answered(answer.status);
+    }
+    answer
 }
 
 /// Whether `Host` is the name that the client's TLS showed.

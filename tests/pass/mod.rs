@@ -35,7 +35,7 @@ fn hello(ca: &PuppetCa) -> Vec<u8> {
 }
 
 /// What an agent of Puppet Enterprise 3.7 says first: TLS 1.0, and no extensions.
-fn old_hello() -> Vec<u8> {
+pub(crate) fn old_hello() -> Vec<u8> {
     let body = [&[3, 1][..], &[0x5a; 32], &[0], &[0, 4, 0, 0x2f, 0, 0x35], &[1, 0]].concat();
     let length = u8::try_from(body.len()).unwrap();
     [&[22, 3, 1, 0, length + 4, 1, 0, 0, length][..], &body].concat()

@@ -11,6 +11,7 @@
 //! | `parse` | text → settings |
 //! | `stages` | the order of the runs, and whether it can work |
 //! | `install` | how the agent comes onto a new machine |
+//! | `groups` | who says what a new master is, and the console's groups |
 //! | `proof` | what has to be shown before a master is admitted, and what is looked at afterwards |
 //! | `runner` | how a run is started on another machine; `ssh`'s options |
 //! | `serve` | where the sidecar is asked |
@@ -20,6 +21,7 @@
 
 mod deadlines;
 mod extension;
+mod groups;
 mod install;
 mod parse;
 mod preset;
@@ -36,6 +38,7 @@ use std::path::PathBuf;
 
 pub use deadlines::Deadlines;
 pub use extension::Extension;
+pub use groups::{Groups, Override};
 pub use install::{By, Install};
 pub use parse::JOURNAL;
 pub use preset::Preset;
@@ -76,6 +79,8 @@ pub struct Settings {
     /// A program here that classifies a new master, with its arguments, [`HOST`] among them; none where nothing has to be
     /// done, or where the console's classifier is asked.
     pub classify: Option<Vec<String>>,
+    /// The console's groups; none in an open-source installation.
+    pub groups: Option<Groups>,
     /// The runs and their order.
     pub runs: Runs,
     /// A program here that has the site's code seal a new master, with its arguments, [`HOST`] among them; none where its

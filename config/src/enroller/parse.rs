@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::stages::{self, Machines};
 use super::{
-    Door, DoorAdmin, Extension, NewMaster, Preset, Request, Runner, Runs, Server, Settings, install, proof,
-    runner, serve,
+    Door, DoorAdmin, Extension, NewMaster, Preset, Request, Runner, Runs, Server, Settings, groups, install,
+    proof, runner, serve,
 };
 use crate::bound::measured;
 use crate::certname::Certname;
@@ -59,7 +59,7 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
     let master = master(&mut root, preset, doc);
     let install = install::install(&mut root, preset, doc);
     let certificate = certificate(&mut root, preset, doc);
-    let classify = classify(&mut root, preset, doc);
+    let (classify, groups) = groups::classify(&mut root, preset, doc);
     let machines = Machines { mom: mom.as_ref(), puppetdb: puppetdb.as_ref(), console: console.as_ref() };
     let runs = runs(&mut root, preset, machines, doc);
     let seal = proof::program(&mut root, "seal", doc);
@@ -76,7 +76,11 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
     if needs_ssh && ssh.is_none() && !doc.was_taken("ssh") {
         let expected = "[ssh] with `known_hosts`: the runner reaches its machines by it";
         doc.contradiction(&["runs.runner"], expected);
+    } else if preset.is_some_and(Preset::is_java_7) && ssh.is_none() && !doc.was_taken("ssh") {
+        let expected = "[ssh] with `known_hosts`: servers on Java 7 are asked on their own machines";
+        doc.contradiction(&["preset"], expected);
     }
+    groups::delegated(groups.as_ref(), ssh.as_ref(), &deadlines, doc);
     Some(Settings {
         preset: preset?,
         mom: mom?,
@@ -90,6 +94,7 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
         install: install?,
         certificate,
         classify,
+        groups,
         runs: runs?,
         seal,
         code: code?,
@@ -312,18 +317,6 @@ fn master(root: &mut Section<'_>, preset: Option<Preset>, doc: &mut Document<'_>
     };
     section.finish(doc);
     Some(NewMaster { kind: kind?, header_limit: header_limit?, jrubies: jrubies.flatten() })
-}
-
-/// `[classify]`: with a console, its classifier is asked, and no program beside it.
-fn classify(root: &mut Section<'_>, preset: Option<Preset>, doc: &mut Document<'_>) -> Option<Vec<String>> {
-    let command = proof::program(root, "classify", doc);
-    if command.is_some() && preset.is_some_and(Preset::has_console) {
-        doc.contradiction(
-            &["classify.command"],
-            "nothing: this key belongs to open-source installations; with a console its classifier is asked",
-        );
-    }
-    command
 }
 
 fn certificate(root: &mut Section<'_>, preset: Option<Preset>, doc: &mut Document<'_>) -> Request {

@@ -52,6 +52,7 @@ fn the_shipped_settings_are_read() {
     assert_eq!(settings.doors[0].agents, "door1.example.com:8140");
     assert_eq!(settings.install, Install { by: By::Settings, environmentpath: None });
     assert_eq!((&settings.code, settings.watch), (&Compared::R10k, Watch::default()));
+    assert_eq!((&settings.classify, &settings.groups), (&None, &None));
     let request = Request { dns_alt_names: vec!["puppet".into()], extensions: Vec::new() };
     assert_eq!(settings.certificate, request);
     assert_eq!(settings.runs.runner, Runner::Ssh);
@@ -306,6 +307,68 @@ fn a_door_is_asked_one_way_and_one_elsewhere_needs_a_certificate_shown() {
     assert_eq!(parse(&pe_3).unwrap().identity, None);
     let tls = pe_3.replace("socket = \"/run/stagedoor/admin.sock\"", "address = \"door1.example.com:9141\"");
     assert!(parse(&tls).unwrap_err()[0].to_string().contains("identity"));
+}
+
+/// Settings of a kind of Puppet Enterprise with these keys under `[classify]`.
+fn classify(name: &str, keys: &str) -> Result<Groups, Vec<Mistake>> {
+    let text = SHIPPED.replace("\"open-source\"\n", &format!("\"{name}\"\n"));
+    let text = text.replace("[classify]\n", &format!("[classify]\n{keys}\n"));
+    let console = if name == "open-source" { "" } else { "[console]\ncertname = \"c.example.com\"\n" };
+    parse(&format!("{text}{console}")).map(|settings| settings.groups.unwrap())
+}
+
+#[test]
+fn the_consoles_groups_have_their_documented_names_and_may_have_others() {
+    let usual = classify("pe-3", "").unwrap();
+    assert_eq!((usual.balancer, usual.names, usual.delegate), (None, Override::Masters, false));
+    assert_eq!((usual.master.as_str(), usual.overriding.as_str()), ("PE Master", "PE CA pe_repo override"));
+    let later = classify("pe-2019", "").unwrap();
+    assert_eq!(
+        (later.names, later.infrastructure_agent.as_str()),
+        (Override::None, "PE Infrastructure Agent")
+    );
+    let balancer = "balancer = \"Puppet.example.com\"\noverride = \"ca\"\nmaster_group = \"Masters of ours\"";
+    let told = classify("pe-2015", balancer).unwrap_err();
+    assert!(told.len() == 1 && told[0].key == "classify.balancer", "{told:#?}");
+    let other = classify("pe-2015", &balancer.to_lowercase().replace("masters", "Masters")).unwrap();
+    assert_eq!((other.balancer.as_deref(), other.names), (Some("puppet.example.com"), Override::Ca));
+    assert_eq!(other.master, "Masters of ours");
+}
+
+#[test]
+fn what_a_console_does_not_do_there_is_refused() {
+    for (name, keys, key, words) in [
+        ("open-source", "balancer = \"puppet\"", "classify.balancer", "belongs to Puppet Enterprise"),
+        ("open-source", "delegate = true", "classify.delegate", "belongs to Puppet Enterprise"),
+        ("pe-3", "delegate = true", "classify.delegate", "belongs to preset = \"pe-2019\""),
+        ("pe-2015", "agent_group = \"A\"", "classify.agent_group", "belongs to preset = \"pe-2019\""),
+        ("pe-3", "override = \"ca\"", "classify.override", "`balancer` beside it"),
+        ("pe-3", "balancer = \"p\"\noverride = \"mom\"", "classify.override", "\"masters\""),
+        ("pe-3", "master_group = \"\"", "classify.master_group", "the name of a group"),
+        ("pe-2019", "delegate = true", "classify.delegate", "at least \"15m\""),
+        ("pe-2019", "delegate = 1", "classify.delegate", "true or false"),
+        ("pe-2015", "command = [\"/x\", \"{host}\"]", "classify.command", "open-source"),
+    ] {
+        let told = classify(name, keys).unwrap_err();
+        assert_eq!((told.len(), told[0].key.as_str()), (1, key), "{name} {keys}: {told:#?}");
+        assert!(told[0].expected.contains(words), "{}", told[0]);
+    }
+    let delegate = SHIPPED
+        .replace("\"open-source\"\n", "\"pe-2019\"\n")
+        .replace("# classify = \"5m\"", "classify = \"30m\"");
+    let delegate = delegate.replace("#   delegate = false", "delegate = true");
+    assert!(parse(&delegate).unwrap().groups.unwrap().delegate);
+}
+
+#[test]
+fn servers_on_java_7_are_asked_on_their_own_machines_so_there_must_be_a_way_there() {
+    let ssh = SHIPPED.split_once("# How other machines are reached.").unwrap();
+    let rest = ssh.1.split_once("# One file for each enrollment").unwrap().1;
+    let text = format!("{}#{rest}\n[console]\ncertname = \"c\"\n", ssh.0);
+    let text =
+        text.replace("\"open-source\"\n", "\"pe-3\"\n").replace("# runner = \"ssh\"", "runner = \"observe\"");
+    let told = parse(&text).unwrap_err();
+    assert!(told.len() == 1 && told[0].to_string().contains("[ssh] with `known_hosts`"), "{told:#?}");
 }
 
 proptest! {

@@ -1,8 +1,11 @@
 //! A question by `curl` on the server's own machine, with that machine's own certificate.
 //!
 //! Servers on Java 7 have no cipher suite that this program has. The machine they run on has a `curl` that speaks to
-//! them, and an agent whose certificate they know.
+//! them, and an agent whose certificate they know. Another certificate may be handed over for one question, with its key:
+//! both are there in a folder of their own for as long as `curl` takes.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use stagedoor_config::certname::Certname;
@@ -10,40 +13,65 @@ use stagedoor_config::certname::Certname;
 use super::{Answer, NoAnswer, Question, head};
 use crate::shell::{CommandLine, Shell};
 
-/// `$1` is the puppet program, `$2` whether its certificate is shown, `$3` whether there is a body; the rest is `curl`'s.
-/// The headers, of which one may be a token, come on the standard input, as lines of settings for `curl`, before the
-/// body: they stand on no command line.
+/// `$1` is the puppet program, `$2` which certificate is shown (`none`, the machine's `own`, the one that is `given`),
+/// `$3` whether there is a body; the rest is `curl`'s. The headers, of which one may be a token, come on the standard
+/// input, as lines of settings for `curl`; after them, where it is given, the certificate with its key; then the body.
+/// None of these stands on a command line.
 const SCRIPT: &str = r#"
 set -eu
 puppet=$1; shows=$2; body=$3; shift 3
 umask 077
 kept=$(mktemp -d)
 trap 'rm -rf "$kept"' EXIT
-: >"$kept/settings"
-IFS= read -r lines
-while [ "$lines" -gt 0 ]; do IFS= read -r line; printf '%s\n' "$line" >>"$kept/settings"; lines=$((lines - 1)); done
+keep() {
+  : >"$1"
+  IFS= read -r lines
+  while [ "$lines" -gt 0 ]; do IFS= read -r line; printf '%s\n' "$line" >>"$1"; lines=$((lines - 1)); done
+}
+keep "$kept/settings"
+if [ "$shows" = given ]; then keep "$kept/given"; fi
 cat >"$kept/body"
 if [ "$body" = yes ]; then set -- --data-binary @"$kept/body" "$@"; fi
-if [ "$shows" = yes ]; then
-  set -- --cert "$("$puppet" config print hostcert)" --key "$("$puppet" config print hostprivkey)" "$@"
-fi
+case $shows in
+own) set -- --cert "$("$puppet" config print hostcert)" --key "$("$puppet" config print hostprivkey)" "$@" ;;
+given) set -- --cert "$kept/given" --key "$kept/given" "$@" ;;
+esac
 curl --config "$kept/settings" --silent --show-error --include \
   --cacert "$("$puppet" config print localcacert)" "$@"
 "#;
 
+/// A certificate and its key in PEM form, handed over for one question.
+#[derive(Clone)]
+pub struct Given(Arc<str>);
+
 /// Over and above the time that `curl` itself is given.
 const FOR_SSH: Duration = Duration::from_secs(30);
 
-/// Asks the server `name` at `address`, on the machine of that name.
+impl Given {
+    /// The certificate, with those above it, and the key.
+    #[must_use]
+    pub fn new(certificate: &str, key: &str) -> Self {
+        Self(format!("{}\n{}\n", certificate.trim(), key.trim()).into())
+    }
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Given(secret)")
+    }
+}
+
+/// Asks the server `name` at `address`, on the machine of that name; a question that shows a certificate shows the one
+/// that is given, else that machine's own.
 ///
 /// # Errors
 /// Says why there is no answer; whatever the server answers is one.
 pub async fn by_curl(
     shell: &Shell,
     puppet: &str,
-    name: &Certname,
-    address: &str,
+    (name, address): (&Certname, &str),
     question: &Question,
+    given: Option<&Given>,
 ) -> Result<Answer, NoAnswer> {
     let not_run = |source| NoAnswer::NotRun { address: address.to_owned(), source };
     let url = match address.rsplit_once(':') {
@@ -51,12 +79,20 @@ pub async fn by_curl(
         None => format!("https://{name}{}", question.path),
     };
     let seconds = question.patience.as_secs().max(1).to_string();
-    let shows = if question.shows_identity { "yes" } else { "no" };
+    let given = given.filter(|_| question.shows_identity);
+    let shows = match (question.shows_identity, given) {
+        (false, _) => "none",
+        (true, None) => "own",
+        (true, Some(_)) => "given",
+    };
     let method = question.method.as_str();
     let body = if question.body.is_empty() { "no" } else { "yes" };
     let words = [puppet, shows, body, "--max-time", &seconds, "--request", method, &url];
     let line = CommandLine::script(SCRIPT, words).map_err(|error| not_run(error.into()))?;
     let mut input = settings(question).into_bytes();
+    if let Some(Given(pem)) = given {
+        input.extend(format!("{}\n{pem}", pem.lines().count()).into_bytes());
+    }
     input.extend(&question.body);
     let patience = question.patience.saturating_add(FOR_SSH);
     let ended = tokio::time::timeout(patience, shell.run(name, &line, &input)).await;
@@ -87,6 +123,12 @@ mod tests {
     use http::HeaderName;
 
     use super::*;
+
+    #[test]
+    fn a_key_that_is_handed_over_is_shown_nowhere() {
+        let given = Given::new("-----BEGIN CERTIFICATE-----\n", "-----BEGIN PRIVATE KEY-----\n");
+        assert_eq!((format!("{given:?}").as_str(), given.0.lines().count()), ("Given(secret)", 2));
+    }
 
     #[test]
     fn a_header_is_a_line_of_curls_settings_that_nothing_in_it_ends() {

@@ -60,6 +60,15 @@ pub struct Known {
     pub noted: Option<Facts>,
     /// What the latest act came to.
     pub acted: Option<Facts>,
+    /// Whether the master may have been admitted somewhere already: that was meant to be done, once.
+    pub admitting: bool,
+}
+
+impl Known {
+    /// Of a step that begins anew.
+    const fn forgotten(&self) -> Self {
+        Self { noted: None, acted: None, admitting: self.admitting }
+    }
 }
 
 /// What the step under way waits for.
@@ -164,6 +173,7 @@ impl Progress {
         match (entry, &self.phase) {
             (Entry::Intended { noted, .. }, Phase::Look) => {
                 next.known.noted = Some(noted.clone());
+                next.known.admitting |= *step == Step::Admit;
                 next.phase = Phase::Act;
             }
             (Entry::Acted { facts, .. }, Phase::Act) => {
@@ -172,12 +182,12 @@ impl Progress {
             }
             (Entry::Done { .. }, Phase::Look | Phase::LookAgain) => {
                 next.done = self.done.saturating_add(1);
-                next.known = Known::default();
+                next.known = self.known.forgotten();
                 next.phase = Phase::Look;
             }
             (Entry::Stopped { stop, .. }, Phase::Look | Phase::Act | Phase::LookAgain) => {
                 if stop.kind.begins_anew() {
-                    next.known = Known::default();
+                    next.known = self.known.forgotten();
                 }
                 next.phase = Phase::Stopped(stop.clone());
             }
@@ -189,7 +199,7 @@ impl Progress {
                 match step {
                     Step::Check => next.known = Known::default(),
                     Step::Admit => {
-                        next.known = Known::default();
+                        next.known = self.known.forgotten();
                         next.done = self.done.saturating_sub(1);
                     }
                     _ => {}

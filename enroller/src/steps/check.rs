@@ -27,7 +27,7 @@ use super::admit::{entry, view};
 use super::seal::{Strangers, strangers};
 use super::{Act, BETWEEN, Enrolling, Look, and_missing};
 use crate::doors::AskedDoor;
-use crate::pipeline::{Facts, Looked, Stop, StopKind, ToLook};
+use crate::pipeline::{Facts, Looked, Stop, StopKind, ToAct, ToLook};
 use crate::request::Asked;
 use crate::words::chain;
 use canary::Canary;
@@ -43,12 +43,12 @@ pub(super) fn look(task: &ToLook) -> Look {
     })
 }
 
-pub(super) async fn act(at: &Enrolling<'_>) -> Act {
+pub(super) async fn act(at: &Enrolling<'_>, task: &ToAct) -> Act {
     let mut facts = certificate(at).await?;
     let (doors, missing) = at.doors().await?;
     facts = and_missing(facts, &missing);
     let is_sealed = at.site.settings.master.kind.is_sealed();
-    warm(at, &doors).await?;
+    warm(at, &doors, at.adopts() || task.known().admitting).await?;
     for door in &doors {
         if let Some(warning) = ready(at, door).await? {
             facts = facts.and("warning_seal", warning);
@@ -97,12 +97,13 @@ async fn certificate(at: &Enrolling<'_>) -> Act {
     Ok(Facts::none().and("serial", shown.serial.unwrap_or_default()))
 }
 
-/// Puts the master on every roster, for its canary alone; one that is adopted may stand there already.
-async fn warm(at: &Enrolling<'_>, doors: &[AskedDoor<'_>]) -> Result<(), Stop> {
+/// Puts the master on every roster, for its canary alone; one that is adopted, or that this enrollment admitted before it
+/// was cut off, may stand there already.
+async fn warm(at: &Enrolling<'_>, doors: &[AskedDoor<'_>], may_stand: bool) -> Result<(), Stop> {
     for door in doors {
         let roster = door.roster().await?;
         match entry(&roster.masters, at.master()).map(|entry| entry.standing) {
-            Some(Standing::Admitted) if at.adopts() => {}
+            Some(Standing::Admitted) if may_stand => {}
             Some(Standing::Admitted) => {
                 let reason =
                     format!("{} is admitted at {} already, without a proof", at.master(), door.name());

@@ -1,8 +1,10 @@
 //! A master that was retired leaves: its agent is stopped, it is no node any more, its certificate is taken back.
 
+use stagedoor_config::admin::judge::Judged;
 use stagedoor_config::certname::Certname;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use super::check::forget;
 use super::{Act, BETWEEN, Enrolling, Look, and_missing};
 use crate::ca::{Ca, Wanted};
 use crate::pipeline::{Facts, Looked, Stop, StopKind, ToLook};
@@ -101,40 +103,69 @@ pub(super) async fn deactivate(at: &Enrolling<'_>) -> Act {
     Ok(Facts::none())
 }
 
+/// Whether no door lets in whoever shows a certificate of the master's or its canary's.
 pub(super) async fn revoked(at: &Enrolling<'_>, task: &ToLook) -> Look {
-    let (ca, mut facts) = (Ca::of(at.site), Facts::none());
-    let Some(pem) = ca.certificate(at.master()).await? else {
-        return Ok(Looked::There(facts.and("certificate", "the CA has none")));
-    };
-    if let Some(serial) = Asked::of_certificate(&pem).ok().and_then(|certificate| certificate.serial) {
-        facts = facts.and("serial", serial);
+    let ca = Ca::of(at.site);
+    let (mut facts, mut certificates) = (Facts::none(), Vec::new());
+    for node in nodes(at)? {
+        let is_master = node == *at.master();
+        match ca.certificate(&node).await? {
+            Some(pem) => {
+                let serial = Asked::of_certificate(&pem).ok().and_then(|certificate| certificate.serial);
+                if let Some(serial) = serial.filter(|_| is_master) {
+                    facts = facts.and("serial", serial);
+                }
+                certificates.push(pem);
+            }
+            // Somebody cleaned it: then it is on the CA's list, and nobody can ask a door about it.
+            None if is_master => facts = facts.and("warning", "the CA has no certificate of it; see that each door has its newest list"),
+            None => {}
+        }
     }
+    let (began, deadline) = (Instant::now(), at.site.settings.deadlines.revoke);
     loop {
         let (doors, missing) = at.doors().await?;
-        let mut behind = Vec::new();
+        let mut behind: Vec<&str> = Vec::new();
         for door in &doors {
-            let judged = door.judges(&pem).await?;
-            if judged.believed {
-                behind.push(door.name().as_str());
+            for pem in &certificates {
+                if !is_dead(&door.judges(pem).await?, task.is_again()) {
+                    behind.push(door.name().as_str());
+                }
             }
         }
+        behind.dedup();
         if behind.is_empty() {
             return Ok(Looked::There(and_missing(facts, &missing)));
         }
         if !task.is_again() {
             return Ok(Looked::Missing(facts));
         }
-        // Each door has the list from whoever copies it there; the step's deadline ends the waiting.
+        // Each door has the list from whoever copies it there. A little before the deadline, so that the doors are named.
+        if began.elapsed() > deadline.mul_f32(0.9) {
+            let reason = format!("still let in by {}, which have no list of the CA's with it", behind.join(", "));
+            let way_out = "see what brings the CA's revocation list to these doors, then resume";
+            return Err(Stop::new(StopKind::Deadline, reason, way_out));
+        }
         sleep(BETWEEN).await;
     }
 }
 
+/// Before the CA was asked, a certificate counts as dead only where that is final; after it, any refusal does.
+fn is_dead(judged: &Judged, asked: bool) -> bool {
+    let is_final = matches!(judged.reason.as_deref(), Some("revoked" | "ca_revoked" | "expired"));
+    !judged.believed && (asked || is_final)
+}
+
+/// The canary's first: what is revoked of the master's own is seen by whoever looks whether all is done.
 pub(super) async fn revoke(at: &Enrolling<'_>) -> Act {
-    let ca = Ca::of(at.site);
-    let way = ca.have(at.master(), Wanted::Revoked).await?;
-    let canary = at.canary()?;
+    let (ca, canary) = (Ca::of(at.site), at.canary()?);
     if ca.certificate(&canary).await?.is_some() {
         ca.have(&canary, Wanted::Revoked).await?;
     }
+    forget(at, &canary)?;
+    if ca.certificate(at.master()).await?.is_none() {
+        return Ok(Facts::none());
+    }
+    let way = ca.have(at.master(), Wanted::Revoked).await?;
     Ok(Facts::none().and("revoked_by", way.name()))
 }

@@ -14,10 +14,8 @@ use crate::doors::AskedDoor;
 use crate::pipeline::report::{Report, Status, Verdict, Wanted, judge};
 use crate::pipeline::{Facts, Looked, Stop, StopKind, ToLook};
 use crate::puppetdb::Received;
-use crate::runs::{latest, wanted};
+use crate::runs::{NONE, latest, wanted};
 
-/// What stands for a node's latest report where it has none.
-const NONE: &str = "none";
 /// How many catalogs failed: before a run so far, after it meanwhile.
 const FAILED: &str = "catalogs_failed";
 /// For PuppetDB to have the report of a run whose end is known: it takes reports in from a queue, and may itself have been

@@ -79,7 +79,7 @@ async fn servers(at: &Enrolling<'_>) -> Result<(), Stop> {
     if let Some(puppetdb) = in_puppetdb(at.site) {
         puppetdb.reports(at.master()).await?;
     }
-    Ok(())
+    crate::pe::preflight(at.site).await
 }
 
 /// Whether the machine and its name are as the procedure wants them: without an agent, or with one.

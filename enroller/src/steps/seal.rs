@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Act, BETWEEN, Enrolling, Look};
 use crate::ask::Stranger;
-use crate::pipeline::{Facts, Looked, Stop, StopKind, ToLook};
+use crate::pipeline::{Facts, Looked, Stop, StopKind, ToAct, ToLook};
 use crate::runs;
 
 /// Answers for so long without a gap, after a run that was to seal it, are no restart that is still to come.
@@ -60,11 +60,11 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
     }
 }
 
-pub(super) async fn act(at: &Enrolling<'_>) -> Act {
+pub(super) async fn act(at: &Enrolling<'_>, task: &ToAct) -> Act {
     if let Some(command) = &at.site.settings.seal {
         runs::program(command, at.master()).await?;
     }
-    runs::run(at.site, at.master()).await
+    runs::run(at.site, at.master(), &at.purpose(task)).await
 }
 
 /// What strangers met.

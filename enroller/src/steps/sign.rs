@@ -17,52 +17,43 @@ use crate::site::not_run;
 /// `$1` is the puppet program: prints the public key that its requests are made with, where there is one.
 const KEY: &str = r#"key=$("$1" config print hostpubkey) && if [ -e "$key" ]; then cat "$key"; fi"#;
 
+/// How an operator says which key it is.
+const FINGERPRINT: &str = "`--key-fingerprint`, as `openssl pkey -in PRIVATE_KEY -pubout -outform DER | sha256sum` prints it \
+                           there";
+
 pub(super) async fn look(at: &Enrolling<'_>) -> Look {
     let (ca, master) = (Ca::of(at.site), at.master());
-    if let Some(pem) = ca.certificate(master).await? {
-        let certificate = readable(Asked::of_certificate(&pem), "certificate", master)?;
-        let key = key(at).await?;
-        let differences = certificate.differences(
-            master,
-            &key.ok_or_else(|| no_key(master))?,
-            &at.site.settings.certificate,
-        );
-        if !differences.is_empty() {
-            let reason =
-                format!("the certificate of {master} is not what it must be: {}", differences.join("; "));
-            let way_out = format!(
-                "if nobody here made it, revoke it at once; `puppetserver ca clean --certname {master}` on the CA (`puppet \
-                 cert clean` before version 6), remove the agent's ssl folder on the machine, then resume"
-            );
-            return Err(Stop::new(StopKind::Refused, reason, way_out));
-        }
+    let Some(pem) = ca.certificate(master).await? else { return Ok(Looked::Missing(Facts::none())) };
+    let certificate = readable(Asked::of_certificate(&pem), "certificate", master)?;
+    let differences = certificate.differences(master, &key(at).await?, &at.site.settings.certificate);
+    if differences.is_empty() {
         let serial = certificate.serial.unwrap_or_default();
         return Ok(Looked::There(Facts::none().and("serial", serial).and("key", certificate.key)));
     }
-    Ok(Looked::Missing(Facts::none()))
+    Err(wrong_certificate(master, &differences, "if nobody here made it, revoke it at once; "))
 }
 
 pub(super) async fn act(at: &Enrolling<'_>) -> Act {
     let (ca, master) = (Ca::of(at.site), at.master());
-    let pem = match ca.request(master).await? {
-        Some(pem) => pem,
-        None => {
-            submit(at).await?;
-            loop {
-                if let Some(pem) = ca.request(master).await? {
-                    break pem;
-                }
-                if ca.certificate(master).await?.is_some() {
-                    // The CA signs by itself: the look after this judges what it signed.
-                    return Ok(Facts::none().and("signed_by", "the CA itself"));
-                }
-                tokio::time::sleep(BETWEEN).await;
+    if ca.request(master).await?.is_none() {
+        submit(at).await?;
+        while ca.request(master).await?.is_none() {
+            if ca.certificate(master).await?.is_some() {
+                // The CA signs by itself: the look after this judges what it signed.
+                return Ok(Facts::none().and("signed_by", "the CA itself"));
             }
+            tokio::time::sleep(BETWEEN).await;
         }
+    }
+    let key = key(at).await?;
+    let allowed = &at.site.settings.certificate;
+    // Read last before it is signed: where the CA lets requests be replaced, anybody may replace it meanwhile.
+    let Some(pem) = ca.request(master).await? else {
+        let reason = format!("the request of {master} is gone: somebody signed or removed it");
+        return Err(Stop::new(StopKind::Failed, reason, "resume, which looks at what is there now"));
     };
     let request = readable(Asked::of_request(&pem), "request", master)?;
-    let key = key(at).await?.ok_or_else(|| no_key(master))?;
-    let differences = request.differences(master, &key, &at.site.settings.certificate);
+    let differences = request.differences(master, &key, allowed);
     if !differences.is_empty() {
         let reason = format!("the request of {master} is not signed: {}", differences.join("; "));
         let way_out = format!(
@@ -72,7 +63,26 @@ pub(super) async fn act(at: &Enrolling<'_>) -> Act {
         return Err(Stop::new(StopKind::Refused, reason, way_out));
     }
     let way = ca.have(master, Wanted::Signed).await?;
+    // Whatever the CA has signed is had by whoever asks. One of another request must not live until somebody reads this.
+    if let Some(pem) = ca.certificate(master).await? {
+        let certificate = readable(Asked::of_certificate(&pem), "certificate", master)?;
+        let differences = certificate.differences(master, &key, allowed);
+        if !differences.is_empty() {
+            ca.have(master, Wanted::Revoked).await?;
+            let done = "it is revoked again; see who replaces requests at the CA (`allow-duplicate-certs`); ";
+            return Err(wrong_certificate(master, &differences, done));
+        }
+    }
     Ok(Facts::none().and("signed_by", way.name()).and("key", request.key))
+}
+
+fn wrong_certificate(master: &Certname, differences: &[String], first: &str) -> Stop {
+    let reason = format!("the certificate of {master} is not what it must be: {}", differences.join("; "));
+    let way_out = format!(
+        "{first}`puppetserver ca clean --certname {master}` on the CA (`puppet cert clean` before version 6), remove the \
+         agent's ssl folder on the machine, then resume"
+    );
+    Stop::new(StopKind::Refused, reason, way_out)
 }
 
 /// Has the machine hand in its request.
@@ -98,37 +108,35 @@ async fn submit(at: &Enrolling<'_>) -> Result<(), Stop> {
 }
 
 /// SHA-256 of the public key that is on the machine: as the operator says, else as it is read there.
-async fn key(at: &Enrolling<'_>) -> Result<Option<String>, Stop> {
+async fn key(at: &Enrolling<'_>) -> Result<String, Stop> {
+    let master = at.master();
     if let Some(key) = &at.permits.key {
-        return Ok(Some(key.clone()));
+        return Ok(key.clone());
     }
     if !at.site.shell.is_there() {
-        return Ok(None);
+        let reason = format!("nobody says which key is on {master}, so that its request could be anybody's");
+        let way_out = format!("write [ssh], so that it is read there, or give its fingerprint: {FINGERPRINT}; then resume");
+        return Err(Stop::new(StopKind::Refused, reason, way_out));
     }
-    let master = at.master();
     let line =
         CommandLine::script(KEY, [at.site.puppet_program()]).map_err(|error| not_run(&error.into()))?;
     let ended = at.site.shell.look(master, &line).await?;
-    if ended.code != 0 || ended.out.trim().is_empty() {
-        return Ok(None);
+    if ended.code != 0 {
+        let reason = format!("{master}: `puppet config print hostpubkey` ended with {}: {}", ended.code, ended.last_words());
+        return Err(Stop::new(StopKind::Failed, reason, "see what it says there, then resume"));
+    }
+    if ended.out.trim().is_empty() {
+        let reason = format!("{master} has no key, and the CA has a request or a certificate of its name: not its own");
+        let way_out = format!(
+            "see who handed it in; `puppetserver ca clean --certname {master}` on the CA removes it, then resume"
+        );
+        return Err(Stop::new(StopKind::Refused, reason, way_out));
     }
     // Puppet before version 6 kept it in a form of RSA's own; the request's own fingerprint is the way there.
-    match key_of(&ended.out) {
-        Ok(key) => Ok(Some(key)),
-        Err(error) => {
-            let reason = format!("the public key on {master} cannot be read: {error}");
-            let way_out = "give its fingerprint with `--key-fingerprint`, as `openssl pkey -in PRIVATE_KEY -pubout \
-                           -outform DER | sha256sum` prints it there";
-            Err(Stop::new(StopKind::Refused, reason, way_out))
-        }
-    }
-}
-
-fn no_key(master: &Certname) -> Stop {
-    let reason = format!("nobody says which key is on {master}, so that its request could be anybody's");
-    let way_out = "write [ssh], so that it is read there, or give its fingerprint with `--key-fingerprint` (`openssl pkey \
-                   -in PRIVATE_KEY -pubout -outform DER | sha256sum`); then resume";
-    Stop::new(StopKind::Refused, reason, way_out)
+    key_of(&ended.out).map_err(|error| {
+        let reason = format!("the public key on {master} cannot be read: {error}");
+        Stop::new(StopKind::Refused, reason, format!("give its fingerprint: {FINGERPRINT}; then resume"))
+    })
 }
 
 fn readable<T>(

@@ -5,12 +5,17 @@
 
 mod judge;
 
+use std::time::Duration;
+
 use tokio::time::{Instant, sleep};
 
-use super::admit::{drain_at, view};
+use super::admit::{drain_now, view};
 use super::{Act, BETWEEN, Enrolling, Look, and_missing};
 use crate::pipeline::{Facts, Looked, Stop, StopKind, ToLook};
 use judge::{Seen, judge};
+
+/// For so long a door counts a catalog, and a minute more.
+const REMEMBERED: Duration = Duration::from_secs(11 * 60);
 
 pub(super) fn look(task: &ToLook) -> Look {
     // What was seen in those minutes is on record, and cannot be seen again.
@@ -23,6 +28,7 @@ pub(super) fn look(task: &ToLook) -> Look {
 pub(super) async fn act(at: &Enrolling<'_>) -> Act {
     let began = Instant::now();
     let watch = at.site.settings.watch;
+    let mut before: Option<Seen> = None;
     loop {
         let (doors, missing) = at.doors().await?;
         let mut seen = Seen::default();
@@ -35,11 +41,21 @@ pub(super) async fn act(at: &Enrolling<'_>) -> Act {
             }
             seen.add(&masters, at.master());
         }
-        if let Err(bad) = judge(&seen) {
-            for door in &doors {
-                drain_at(door, at.master()).await?;
+        // What a resumption finds at the doors is what it was drained for: what came since counts.
+        if !at.adopts() {
+            let earlier = before.get_or_insert_with(|| seen.clone());
+            // The doors forget what is older than their minutes.
+            if began.elapsed() < REMEMBERED {
+                seen.take_away(earlier);
             }
-            let reason = format!("{} is drained again at every door: {bad}", at.master());
+        }
+        if let Err(bad) = judge(&seen) {
+            let errors = drain_now(at).await;
+            let reason = if errors.is_empty() {
+                format!("{} is drained again at every door: {bad}", at.master())
+            } else {
+                format!("{} must be drained at once: {bad}; not done: {}", at.master(), errors.join("; "))
+            };
             let way_out = "see its puppetserver.log for those catalogs; when it is well: `stagedoor roster undrain` at each \
                            door, then resume";
             return Err(Stop::new(StopKind::Failed, reason, way_out));
@@ -48,8 +64,13 @@ pub(super) async fn act(at: &Enrolling<'_>) -> Act {
         let enough = usize::try_from(compiled).is_ok_and(|compiled| compiled >= watch.catalogs);
         if enough || began.elapsed() >= watch.lasts {
             let facts = Facts::none().and("compiled", compiled.to_string()).and("failed", failed.to_string());
-            let facts =
-                if compiled == 0 { facts.and("warning", "no agent's catalog came to it") } else { facts };
+            let facts = match compiled {
+                0 if !at.site.settings.master.kind.is_sealed() => {
+                    facts.and("warning", "no door sees the catalogs of an open master")
+                }
+                0 => facts.and("warning", "no agent's catalog came to it"),
+                _ => facts,
+            };
             return Ok(and_missing(facts, &missing));
         }
         sleep(BETWEEN).await;

@@ -4,6 +4,7 @@ use stagedoor_config::enroller::{By, Compared, Runner};
 use stagedoor_config::master::{Isolation, Kind};
 
 use super::Enrolling;
+use crate::pe;
 use crate::pipeline::Step;
 
 /// What acting on a step would be.
@@ -36,9 +37,10 @@ pub fn would(at: &Enrolling<'_>, step: &Step) -> String {
             )
         }
         Step::FirstRun => format!("have Puppet run on {master} for the first time"),
-        Step::Classify => match &settings.classify {
-            Some(command) => format!("run {}", command.join(" ")),
-            None => "nothing: the site's code says what a node is".to_owned(),
+        Step::Classify => match (&settings.groups, &settings.classify) {
+            (Some(groups), _) => pe::words::classify(settings, groups, master),
+            (None, Some(command)) => format!("run {}", command.join(" ")),
+            (None, None) => "nothing: the site's code says what a node is".to_owned(),
         },
         Step::Run { host, .. } => match &settings.runs.runner {
             Runner::Observe => format!("wait for the second run of {host} from then on"),
@@ -62,7 +64,10 @@ pub fn would(at: &Enrolling<'_>, step: &Step) -> String {
         Step::Drain => format!("drain it at {doors} and wait until it has nothing in hand"),
         Step::TakeOff => format!("take it off the rosters of {doors}"),
         Step::StopAgent => format!("disable the agent on {master} and wait for a run in progress"),
-        Step::Unpin => "nothing: the site's code says what a node is".to_owned(),
+        Step::Unpin => match &settings.groups {
+            Some(groups) => pe::words::unpin(settings, groups, master),
+            None => "nothing: the site's code says what a node is".to_owned(),
+        },
         Step::Deactivate => {
             "have PuppetDB count it no more, so that its exported resources are collected no more".to_owned()
         }

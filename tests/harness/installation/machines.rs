@@ -1,8 +1,10 @@
 //! Machines, and the programs on them.
 //!
 //! A stand-in for `ssh` runs the command that it is given with a real shell, on this machine, with programs in front of
-//! the others that hand their arguments over to here: `puppet`, `puppetserver`, and what a shell asks about names and
-//! ports. So quoting, scripts and standard inputs are real, and machines are not.
+//! the others that hand their arguments over to here: `puppet`, `puppetserver`, `mco`, and what a shell asks about names
+//! and ports. So quoting, scripts and standard inputs are real, and machines are not.
+
+mod enterprise;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +12,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rcgen::KeyPair;
@@ -19,17 +21,29 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+use super::pe::Classifier;
 use super::{CONSOLE, PUPPETDB, PuppetDb, Settings};
 use crate::answer::{Act, Answer};
 use crate::ca::DoorCa;
 use crate::fleet::Site;
 use crate::identity::{Identity, KeyKind, Leaf};
+use crate::listening::Speaks;
 use crate::master::{Master, Plan};
 use crate::mom::{self, Mom};
 
 /// Programs that hand their arguments over.
-const PROGRAMS: [&str; 8] =
-    ["puppet", "puppetserver", "getent", "timeout", "curl", "mco", "seal-master", "code-version"];
+const PROGRAMS: [&str; 9] = [
+    "puppet",
+    "puppetserver",
+    "getent",
+    "timeout",
+    "curl",
+    "mco",
+    "seal-master",
+    "code-version",
+    // In place of `test -x`, which is the shell's own.
+    "file-there",
+];
 
 /// The machines of an installation.
 #[derive(Clone)]
@@ -52,6 +66,11 @@ struct All {
     unknown_names: Mutex<Vec<String>>,
     shut_ports: Mutex<Vec<String>>,
     console: Mutex<Vec<String>>,
+    /// Whether a machine has the `puppet` program only once an agent was installed there.
+    bare: AtomicBool,
+    /// The console's classifier, where servers run on Java 7.
+    java_7: Mutex<Option<Arc<Classifier>>>,
+    provisioned: Mutex<Vec<String>>,
 }
 
 #[derive(Default)]
@@ -65,6 +84,8 @@ struct Machine {
     /// Whether site data has it sealed at its next run.
     sealed: bool,
     last_report: Option<Value>,
+    /// How many runs it has ended.
+    runs: u64,
 }
 
 struct Scripted {
@@ -79,6 +100,8 @@ struct Scripted {
 pub enum Turn {
     /// It says this and exits with this code, and nothing else happens.
     Says(i32, String),
+    /// It prints this and exits with 0, and nothing else happens.
+    Prints(String),
     /// The run ends like this, whatever it did: the status of its report, and further fields of that.
     Reports(&'static str, Value),
     /// It never ends; who waits is told once it was begun.
@@ -99,7 +122,8 @@ impl Machines {
         }
         let mut masters = BTreeMap::new();
         for plan in new {
-            machines.insert(plan.name.clone(), Machine { sealed: true, ..Machine::default() });
+            let machine = Machine { sealed: !plan.open, ..Machine::default() };
+            machines.insert(plan.name.clone(), machine);
             masters.insert(plan.name.clone(), Master::not_yet(plan));
         }
         let all = Arc::new(All {
@@ -115,6 +139,9 @@ impl Machines {
             unknown_names: Mutex::default(),
             shut_ports: Mutex::default(),
             console: Mutex::default(),
+            bare: AtomicBool::new(false),
+            java_7: Mutex::default(),
+            provisioned: Mutex::default(),
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
@@ -232,6 +259,7 @@ impl Machines {
     fn write_programs(&self) {
         let ssh = format!(
             "#!/bin/bash\nwhile [ \"$1\" != -- ]; do shift; done\n\
+             case $3 in 'test -x '*) set -- \"$1\" \"$2\" \"file-there ${{3#test -x }}\" ;; esac\n\
              exec env STAND_IN_HOST=\"$2\" PATH=\"{bin}:$PATH\" sh -c \"$3\"\n",
             bin = self.bin.display()
         );
@@ -246,6 +274,8 @@ impl Machines {
         for name in PROGRAMS {
             write_program(&self.bin.join(name), &hands_over);
         }
+        let su = "#!/bin/bash\n[ \"$1 $2 $3\" = '- peadmin -c' ] || exit 1\nexec sh -c \"$4\"\n";
+        write_program(&self.bin.join("su"), su);
     }
 }
 
@@ -302,7 +332,9 @@ impl All {
                 return;
             }
             Some(Turn::Says(code, words)) => failed(code, words),
+            Some(Turn::Prints(words)) => said(0, words),
             Some(Turn::Reports(status, more)) => self.run_reports(&lines[0], status, &more),
+            None if lines[1] == "curl" && words.contains(&"--config") => self.curl_asks(&words).await,
             None => self.program(&lines[0], &lines[1], &words),
         };
         let answer = format!("{} {} {}\n{}{}", said.code, said.out.len(), said.err.len(), said.out, said.err);
@@ -331,7 +363,12 @@ impl All {
                 let to = format!("{name}:{port}");
                 said(i32::from(self.shut_ports.lock().unwrap().contains(&to)), "")
             }
+            ("file-there", _) => {
+                let bare = self.bare.load(Ordering::Relaxed);
+                said(i32::from(bare && !self.machine(host, |machine| machine.installed)), "")
+            }
             ("puppet", words) => self.puppet(host, words),
+            ("mco", words) if host == mom::NAME => self.mco(words),
             ("puppetserver", ["ca", what, "--certname", certname]) => {
                 let done = match *what {
                     "sign" => self.mom.sign_waiting(certname),
@@ -414,7 +451,9 @@ impl All {
                 said(0, "")
             }
             ["agent", ..] => self.agent_runs(host),
-            _ => failed(1, format!("puppet {}: not in this stand-in\n", words.join(" "))),
+            words => self
+                .old_puppet(host, words)
+                .unwrap_or_else(|| failed(1, format!("puppet {}: not in this stand-in\n", words.join(" ")))),
         }
     }
 
@@ -426,6 +465,8 @@ impl All {
         let file = |name: &str| self.file(host, name).display().to_string();
         match name {
             "lastrunreport"
+            | "hostcert"
+            | "hostprivkey"
             | "hostpubkey"
             | "csr_attributes"
             | "localcacert"
@@ -463,12 +504,19 @@ impl All {
             (leaf.request_pem(key), key.public_key_pem())
         });
         fs::write(self.file(host, "hostpubkey"), &public_key).expect("a file of our own");
+        // An agent fetches the CA's certificates before it asks for its own.
+        fs::write(self.file(host, "localcacert"), self.mom.bundle_pem()).expect("a file of our own");
         self.mom.hand_in(host, &request);
         said(0, "Notice: Submitted certificate request\n")
     }
 
     /// A run, as far as it has effects on others.
     fn agent_runs(&self, host: &str) -> Said {
+        self.agent_runs_with(host, &json!({}))
+    }
+
+    /// The same, with further fields of its report.
+    fn agent_runs_with(&self, host: &str, more: &Value) -> Said {
         if self.machine(host, |machine| machine.disabled) {
             return said(
                 1,
@@ -477,7 +525,8 @@ impl All {
         }
         if let Some(master) = self.masters.get(host) {
             let Some(pem) = self.mom.signed(host) else {
-                return failed(1, "Error: Could not request certificate: no certificate found\n");
+                self.submit(host);
+                return failed(1, "Exiting; no certificate found and waitforcert is disabled\n");
             };
             self.lay_out(host, master, &pem);
             self.puppetdb.exported(host);
@@ -488,7 +537,7 @@ impl All {
         if host == CONSOLE {
             *self.console.lock().unwrap() = self.puppetdb.collected().into_iter().collect();
         }
-        self.run_reports(host, "changed", &json!({}))
+        self.run_reports(host, "changed", more)
     }
 
     /// The end of a run: its report, on the machine and in PuppetDB.
@@ -506,7 +555,10 @@ impl All {
             field("cached_catalog_status", "not_used")
         );
         fs::write(self.file(host, "lastrunreport"), text).expect("a file of our own");
-        self.machine(host, |machine| machine.last_report = Some(json!({ "status": status })));
+        self.machine(host, |machine| {
+            machine.last_report = Some(json!({ "status": status }));
+            machine.runs += 1;
+        });
         self.runs.lock().unwrap().push(host.to_owned());
         match status {
             "failed" => failed(4, "Error: /Stage[main]/Main/Exec[x]: change failed\n"),
@@ -523,7 +575,11 @@ impl All {
         });
         let key = KeyPair::from_pem(&key).expect("our own key");
         let identity = Identity::from_pem(host, pem, &key).expect("the CA's certificate");
-        if master.lay_out(&identity, sealed, &self.door_ca) {
+        let is_new = master.lay_out(&identity, sealed, &self.door_ca);
+        if self.java_7.lock().unwrap().is_some() {
+            master.listening().speak(Speaks::Java7);
+        }
+        if is_new {
             // Its catalogs need PuppetDB, which lets in those whose names its own run has written.
             let (puppetdb, name) = (self.puppetdb.clone(), host.to_owned());
             let refused = "Server Error: Failed to submit 'replace facts' command to PuppetDB: 403: The client certificate name \

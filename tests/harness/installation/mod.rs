@@ -8,11 +8,13 @@
 //! | file | holds |
 //! |---|---|
 //! | `machines` | programs on machines: `puppet`, `puppetserver` and what a shell asks about names and ports |
+//! | `pe` | what Puppet Enterprise adds: the console, the orchestrator, MCollective, servers on Java 7 |
 //! | `puppetdb` | PuppetDB: reports, nodes, its list |
 //! | `program` | the `stagedoor-enroller` program |
 //! | `settings` | the enroller's settings and files |
 
 mod machines;
+mod pe;
 mod program;
 mod puppetdb;
 mod settings;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 pub use machines::{Machines, Turn};
+pub use pe::{Classifier, Enterprise, Next, Orchestrator, Rights, TOKEN, Version};
 pub use program::{Said, binary};
 pub use puppetdb::PuppetDb;
 pub use settings::Paper;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 
 use super::PUPPETDB;
@@ -11,10 +12,10 @@ use crate::answer::{Answer, Script};
 use crate::ca::{DoorCa, PuppetCa};
 use crate::http1::Head;
 use crate::identity::Leaf;
-use crate::listening::Listening;
+use crate::listening::{Listening, Speaks};
 use crate::puppet::percent_decode;
 use crate::record::{Record, Seen};
-use crate::serving::{Role, serve};
+use crate::serving::{self, Role, serve};
 use crate::tls;
 
 /// A running PuppetDB.
@@ -80,6 +81,22 @@ impl PuppetDb {
     /// It is gone: nobody listens there any more.
     pub fn dies(&self) {
         drop(self.listening.lock().unwrap().take());
+    }
+
+    /// What it speaks from now on.
+    pub(super) fn speak(&self, speaks: Speaks) {
+        if let Some(listening) = &*self.listening.lock().unwrap() {
+            listening.speak(speaks);
+        }
+    }
+
+    pub(super) async fn ask(
+        &self,
+        peer: Option<CertificateDer<'static>>,
+        head: Head,
+        body: &[u8],
+    ) -> Option<Answer> {
+        serving::answer(&*self.desk, peer, head, body).await
     }
 
     /// Puts a certname on its list, which it has read.
@@ -187,6 +204,18 @@ impl Desk {
         }
     }
 
+    /// As PuppetDB 2 takes it.
+    fn old_command(&self, body: &[u8]) -> Answer {
+        let command: Value = serde_json::from_slice(body).unwrap_or_default();
+        match (command["command"].as_str(), command["version"].as_u64(), command["payload"].as_str()) {
+            (Some("deactivate node"), Some(2), Some(certname)) => {
+                self.book.lock().unwrap().deactivated.insert(certname.to_owned());
+                Answer::json(&json!({ "uuid": "a5b9c0de-0000-4000-8000-000000000000" }))
+            }
+            _ => Answer::text(400, "an unknown command"),
+        }
+    }
+
     fn command(&self, seen: &Seen, body: &[u8]) -> Answer {
         if seen.head.query("command") != Some("deactivate_node") {
             return Answer::text(400, "an unknown command");
@@ -224,10 +253,13 @@ impl Role for Desk {
                 self.reports(&query)
             }
             ("POST", "/pdb/cmd/v1") => self.command(seen, body),
-            ("GET", path) => match path.strip_prefix("/pdb/query/v4/nodes/") {
-                Some(certname) => self.node(certname),
-                None => Answer::text(404, "Not Found"),
-            },
+            ("POST", "/v3/commands") => self.old_command(body),
+            ("GET", path) => {
+                match path.strip_prefix("/pdb/query/v4/nodes/").or_else(|| path.strip_prefix("/v3/nodes/")) {
+                    Some(certname) => self.node(certname),
+                    None => Answer::text(404, "Not Found"),
+                }
+            }
             _ => Answer::text(404, "Not Found"),
         })
     }

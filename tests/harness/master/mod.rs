@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::agent::DIALS;
@@ -27,7 +28,7 @@ use crate::identity::{Identity, Leaf};
 use crate::listening::Listening;
 use crate::puppet::Asked;
 use crate::record::{Record, Seen};
-use crate::serving::{Role, serve};
+use crate::serving::{self, Role, serve};
 use crate::tls;
 
 pub(crate) use answers::catalog;
@@ -194,6 +195,15 @@ impl Master {
     pub(crate) fn lay_out(&self, identity: &Identity, sealed: bool, door_ca: &DoorCa) -> bool {
         let tls = if sealed { tls::sealed_master(identity, door_ca) } else { tls::for_anybody(identity) };
         self.listening.serve_anew(tls)
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        peer: Option<CertificateDer<'static>>,
+        head: Head,
+        body: &[u8],
+    ) -> Option<Answer> {
+        serving::answer(&*self.desk, peer, head, body).await
     }
 
     /// Its certname.

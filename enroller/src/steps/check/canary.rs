@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, header};
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 use stagedoor_config::certname::Certname;
-use stagedoor_config::enroller::Request as Allowed;
+use stagedoor_config::enroller::{Preset, Request as Allowed};
 use stagedoor_config::proxy::KeyPair as Files;
 use stagedoor_config::read;
 use stagedoor_config::trust::Side;
@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::here;
-use crate::ask::{Answer, Https, Question};
+use crate::ask::{Answer, Given, Https, NoAnswer, Question, by_curl};
 use crate::ca::{Ca, Wanted};
 use crate::catalog::{Catalog, Own};
 use crate::doors::AskedDoor;
@@ -31,6 +31,7 @@ use crate::identity::Identity;
 use crate::pipeline::{Facts, Stop, StopKind};
 use crate::puppetdb::{PuppetDb, encoded};
 use crate::request::{Asked, key_of};
+use crate::shell::Shell;
 use crate::steps::admit::view;
 use crate::steps::{BETWEEN, Enrolling};
 
@@ -45,8 +46,28 @@ const VERSION: &str = "7.0.0";
 #[derive(Debug)]
 pub(super) struct Canary {
     name: Certname,
-    https: Https,
+    way: Way,
     facts: Value,
+}
+
+/// How it asks.
+#[derive(Debug, Clone)]
+enum Way {
+    /// From here.
+    Here(Https),
+    /// On a server's own machine, where that runs on Java 7; its certificate goes there for the question.
+    There { shell: Shell, puppet: String, given: Given },
+}
+
+impl Way {
+    async fn ask(&self, name: &Certname, address: &str, question: &Question) -> Result<Answer, NoAnswer> {
+        match self {
+            Self::Here(https) => https.ask(name, address, question).await,
+            Self::There { shell, puppet, given } => {
+                by_curl(shell, puppet, (name, address), question, Some(given)).await
+            }
+        }
+    }
 }
 
 impl Canary {
@@ -58,10 +79,16 @@ impl Canary {
             Some(identity) => identity,
             None => signed(at, &name, &files).await?,
         };
-        let https =
-            Https::new(Arc::clone(&at.site.trust), Some(&identity)).map_err(|error| here("TLS", &error))?;
+        let way = if at.site.settings.preset.is_java_7() {
+            let text = |path| read::text(path).map_err(|error| here("the canary's certificate", &error));
+            let given = Given::new(&text(&files.certificate)?, &text(&files.key)?);
+            Way::There { shell: at.site.shell.clone(), puppet: at.site.puppet_program(), given }
+        } else {
+            let https = Https::new(Arc::clone(&at.site.trust), Some(&identity));
+            Way::Here(https.map_err(|error| here("TLS", &error))?)
+        };
         let facts = facts(at, &name)?;
-        Ok(Self { name, https, facts })
+        Ok(Self { name, way, facts })
     }
 
     /// Its catalogs in each environment, through each door, as the Master of Masters compiles them.
@@ -120,7 +147,7 @@ impl Canary {
     /// Asks the Master of Masters as the canary.
     pub(super) async fn ask_mom(&self, at: &Enrolling<'_>, question: &Question) -> Result<Answer, Stop> {
         let mom = &at.site.settings.mom;
-        Ok(self.https.ask(&mom.certname, &mom.address, question).await?)
+        Ok(self.way.ask(&mom.certname, &mom.address, question).await?)
     }
 
     /// Asks the new master as the canary: through a door, or itself where it is open.
@@ -131,8 +158,8 @@ impl Canary {
         question: &Question,
     ) -> Result<Answer, Stop> {
         Ok(match door {
-            Some(door) => self.https.ask(door.name(), door.agents(), question).await?,
-            None => self.https.ask(at.master(), at.plan.address(), question).await?,
+            Some(door) => self.way.ask(door.name(), door.agents(), question).await?,
+            None => self.way.ask(at.master(), at.plan.address(), question).await?,
         })
     }
 
@@ -212,11 +239,11 @@ impl Canary {
         };
         let mut all = JoinSet::new();
         for _ in 0..at.site.settings.canary.compiles {
-            let (https, question) = (self.https.clone(), self.question(at, environment));
+            let (way, question) = (self.way.clone(), self.question(at, environment));
             let (name, address) = (name.clone(), address.clone());
             all.spawn(async move {
                 let began = Instant::now();
-                let answer = https.ask(&name, &address, &question).await;
+                let answer = way.ask(&name, &address, &question).await;
                 (answer, began.elapsed())
             });
         }
@@ -292,7 +319,7 @@ async fn signed(at: &Enrolling<'_>, name: &Certname, files: &Files) -> Result<Id
     let key = match read::text(&files.key) {
         Ok(pem) => KeyPair::from_pem(&pem).map_err(|error| here("the canary's key", &error))?,
         Err(_) => {
-            let key = KeyPair::generate().map_err(|error| here("the canary's key", &error))?;
+            let key = new_key(at).map_err(|error| here("the canary's key", &error))?;
             let written = read::replace(&files.key, key.serialize_pem().as_bytes(), 0o600);
             written.map_err(|error| here("the canary's key", &error))?;
             std::fs::set_permissions(&files.key, Permissions::from_mode(0o600))
@@ -342,6 +369,14 @@ async fn signed(at: &Enrolling<'_>, name: &Certname, files: &Files) -> Result<Id
             return Err(Stop::new(StopKind::Failed, reason, "see the CA's log, then resume"));
         }
         sleep(BETWEEN).await;
+    }
+}
+
+/// Of the kind that the CA knows: Puppet before version 6 made none but RSA keys.
+fn new_key(at: &Enrolling<'_>) -> Result<KeyPair, rcgen::Error> {
+    match at.site.settings.preset {
+        Preset::Pe3 | Preset::Pe2015 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
+        Preset::Pe2019 | Preset::OpenSource => KeyPair::generate(),
     }
 }
 

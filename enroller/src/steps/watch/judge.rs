@@ -18,7 +18,7 @@ const SLOWER: u64 = 4;
 const SLOWER_BY: u64 = 1_000;
 
 /// What the doors counted, by environment, over all doors.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Seen {
     master: BTreeMap<String, Sum>,
     peers: BTreeMap<String, Sum>,
@@ -42,6 +42,17 @@ impl Seen {
                 sum.compiled += counted.compiled;
                 sum.failed += counted.failed;
                 sum.took = sum.took.saturating_add(counted.mean_ms.saturating_mul(counted.compiled));
+            }
+        }
+    }
+
+    /// Takes away what the new master had made before.
+    pub(super) fn take_away(&mut self, before: &Self) {
+        for (environment, earlier) in &before.master {
+            if let Some(sum) = self.master.get_mut(environment) {
+                sum.compiled = sum.compiled.saturating_sub(earlier.compiled);
+                sum.failed = sum.failed.saturating_sub(earlier.failed);
+                sum.took = sum.took.saturating_sub(earlier.took);
             }
         }
     }
@@ -140,6 +151,16 @@ mod tests {
         assert!(judge(&seen((2, 20, 900), (4, 40, 900))).is_ok());
         assert!(judge(&seen((0, 9, 0), (0, 1, 0))).is_ok());
         assert!(judge(&seen((0, 9, 0), (0, 0, 0))).is_err(), "and there is nobody else");
+    }
+
+    #[test]
+    fn what_it_was_drained_for_is_not_held_against_it_again() {
+        let mut now = seen((4, 4, 900), (40, 0, 900));
+        now.take_away(&seen((4, 4, 900), (40, 0, 900)));
+        assert_eq!((now.of_master(), judge(&now)), ((0, 0), Ok(())));
+        let mut worse = seen((4, 8, 900), (40, 0, 900));
+        worse.take_away(&seen((4, 4, 900), (40, 0, 900)));
+        assert!(judge(&worse).is_err());
     }
 
     #[test]
