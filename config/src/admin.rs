@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_warm_master_and_what_it_compiled_look_like_this_on_the_wire() {
-        let text = r#"{"certname":"compile1","address":"compile1:8140","kind":"sealed","isolation":"door-ca","standing":"warm","fit":"fit","seal":"sealed","in_flight":0,"catalogs":{"minutes":10,"environments":[]},"canary":{"compiled":3,"failed":0}}"#;
+        let text = r#"{"certname":"compile1","address":"compile1:8140","kind":"sealed","isolation":"door-ca","standing":"warm","fit":"fit","seal":"sealed","in_flight":0,"catalogs":{"minutes":10,"environments":[],"failed_in_all":0},"canary":{"compiled":3,"failed":0}}"#;
         let view: MasterView = serde_json::from_str(text).unwrap();
         assert_eq!((view.standing, view.canary.unwrap().compiled), (Standing::Warm, 3));
         assert_eq!(serde_json::to_string(&view).unwrap(), text);

@@ -41,7 +41,7 @@ pub use leaf::KEY_BITS_LEAST;
 pub use list::ListFacts;
 pub use refused::Refused;
 pub use untrusted::{Source, Untrusted};
-pub use verifier::{AgentVerifier, MasterVerifier};
+pub use verifier::{AgentVerifier, MasterVerifier, OperatorVerifier};
 
 /// A path has at most six CAs between leaf and anchor, so more certificates than that and the anchor are noise that
 /// only costs time.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `carry` | `enroll`, `adopt`, `retire`, `resume`: an enrollment carried on to its end or to where it stops |
 //! | `plan` | `stagedoor-enroller plan`: what each step finds, and would do |
+//! | `serve` | `stagedoor-enroller serve`: the sidecar |
 //! | `check` | `stagedoor-enroller check`: everything that an enrollment would stumble over, told before |
 //! | `status` | `stagedoor-enroller status`: how each master's latest enrollment stands |
 //!
@@ -13,6 +14,7 @@
 mod carry;
 mod check;
 mod plan;
+mod serve;
 mod status;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -25,6 +27,8 @@ use stagedoor_config::mistake::{Mistake, report};
 use stagedoor_config::read::{self, NotRead};
 
 use crate::words::chain;
+
+pub(crate) use status::{Row, rows, standings};
 
 /// Where the settings are, unless said otherwise.
 const SETTINGS: &str = "/etc/stagedoor/enroller.toml";
@@ -53,6 +57,8 @@ enum Command {
     Retire(carry::Retire),
     /// Say what each step finds and would do, and change nothing.
     Plan(plan::Plan),
+    /// Take enrollments over a socket, one after the other.
+    Serve(serve::Serve),
     /// Read the settings and every file they name, and tell every mistake.
     Check(check::Check),
     /// Show how each master's latest enrollment stands, from the journals.
@@ -93,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Resume(resume) => resume.run(),
         Command::Retire(retire) => retire.run(),
         Command::Plan(plan) => plan.run(),
+        Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Status(status) => status.run(),
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs;
+use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -78,6 +79,11 @@ impl Identity {
 
     /// What shows it.
     pub(crate) fn resolver(&self) -> Arc<dyn ResolvesClientCert> {
+        Arc::new(SingleCertAndKey::from(self.key.clone()))
+    }
+
+    /// The same where this program is the server.
+    pub(crate) fn server_resolver(&self) -> Arc<dyn ResolvesServerCert> {
         Arc::new(SingleCertAndKey::from(self.key.clone()))
     }
 

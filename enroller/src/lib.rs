@@ -7,12 +7,21 @@
 //! preflight ─► install ─► sign ─► first run ─► classify ─► ordered runs (compile master, PuppetDB …, console …) ─► seal ─► check ─► admit ─► watch
 //! ```
 //!
-//! [`pipeline`] decides what is done next, [`drive`] does it, and [`journal`] records it, before and after; [`command`]
-//! checks settings and shows journals. What does the steps is not written yet. Until it is, a master is put on the
-//! roster by hand, after the documented runs have completed in their order: `stagedoor roster admit CERTNAME`.
+//! [`pipeline`] decides what is done next, [`drive`] does it by [`steps`], and [`journal`] records it, before and after;
+//! [`carry`] puts them together for [`command`] and [`serve`].
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`site`] | the installation as the settings name it: everybody who is asked |
+//! | [`shell`], [`ask`] | commands on other machines by ssh; questions to servers over HTTPS |
+//! | [`ca`], [`puppetdb`], [`doors`] | what is asked of each |
+//! | [`runs`] | runs of agents elsewhere, and what is known of them |
+//! | [`request`], [`catalog`] | what may be signed; in what two catalogs differ (pure) |
+//! | [`identity`], [`secret`] | this program's own certificate; tokens |
 
 pub mod ask;
 pub mod ca;
+pub mod carry;
 pub mod catalog;
 pub mod command;
 pub mod doors;
@@ -25,6 +34,7 @@ pub mod puppetdb;
 pub mod request;
 pub mod runs;
 pub mod secret;
+pub mod serve;
 pub mod shell;
 pub mod site;
 pub mod steps;

@@ -56,7 +56,7 @@ fn help_names_the_commands_that_there_are() {
     assert_eq!(told.code, 0);
     let commands = told.out.split_once("Commands:").unwrap().1.split_once("Options:").unwrap().0;
     let words: Vec<&str> = commands.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(words, ["enroll", "adopt", "resume", "retire", "plan", "check", "status", "help"]);
+    assert_eq!(words, ["enroll", "adopt", "resume", "retire", "plan", "serve", "check", "status", "help"]);
 }
 
 #[test]

@@ -5,10 +5,10 @@
 //! cargo run --release --bin demo -- [--once] [--agents N]
 //! ```
 //!
-//! One master is on the roster from the start, the second is admitted while traffic runs. Some agents lie about who
-//! they are. In the end everything that the stand-ins have seen is looked through: a catalog for the wrong node, a
+//! One master is on the roster from the start. The second is a machine without an agent, and is enrolled while traffic
+//! runs: by `stagedoor-enroller`'s own steps, each shown as it is recorded. Some agents lie about who they are. In the end everything that the stand-ins have seen is looked through: a catalog for the wrong node, a
 //! CA request at a compile master, an identity told to the Master of Masters make it fail. It needs no root, no
-//! other service and no file outside a temporary folder. `main` is the story; `traffic` are the agents, `verdict`
+//! other service and no file outside a temporary folder; what runs on machines runs in a shell here, against stand-ins. `main` is the story; `traffic` are the agents, `verdict`
 //! looks through what was seen, `screen` is what is printed.
 
 mod screen;
@@ -24,11 +24,18 @@ use anyhow::{Context as _, bail};
 use clap::Parser;
 use harness::door::Papers;
 use harness::fleet::Site;
-use harness::master::{Master, Plan, Work};
+use harness::installation::Installation;
+use harness::master::{Plan, Work};
 use stagedoor::run::{Running, start};
-use stagedoor_config::admin::{Fit, MastersView};
-use stagedoor_config::proxy::Settings;
+use stagedoor_config::certname::Certname;
+use stagedoor_config::{enroller, proxy};
+use stagedoor_enroller::carry::{carry, plan};
+use stagedoor_enroller::drive::{End, Told};
+use stagedoor_enroller::journal::Folder;
+use stagedoor_enroller::pipeline::Procedure;
+use stagedoor_enroller::steps::Permits;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
 use crate::screen::Screen;
 use crate::traffic::Traffic;
@@ -45,6 +52,11 @@ struct Arguments {
     agents: u32,
 }
 
+/// The master that is enrolled.
+const SECOND: &str = "compile2.example.com";
+/// Bytes of a catalog, about.
+const CATALOG: usize = 60_000;
+
 fn main() -> ExitCode {
     match play(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
@@ -60,30 +72,34 @@ fn main() -> ExitCode {
 fn play(arguments: &Arguments) -> anyhow::Result<bool> {
     let screen = Screen::new();
     let fleet_runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let (site, second) = fleet_runtime.block_on(async { stage() });
-    let mut site = site;
+    let (mut site, mut there) = fleet_runtime.block_on(async { stage() });
     place(&mut site.papers, &screen)?;
+    there.paper.door("door1.example.com", &site.papers);
     let door = open(&site.papers)?;
     let site = Arc::new(site);
-    screen.opening(&site, &second);
+    screen.opening(&site, there.machines.master(SECOND));
 
-    let good = fleet_runtime.block_on(act(arguments, &screen, &site, &second))?;
+    let good = fleet_runtime.block_on(act(arguments, &screen, &site, &there))?;
     close(door, fleet_runtime);
     Ok(good)
 }
 
-/// The installation: two masters, of which the roster knows the first.
-fn stage() -> (Site, Master) {
+/// The installation: a master that serves, and a machine that is to become another.
+fn stage() -> (Site, Installation) {
     let plan = |name: &str| Plan {
         jrubies: 6,
         compile: Work { median: Duration::from_millis(60), spread: 0.5 },
         other: Work { median: Duration::from_millis(2), spread: 0.3 },
-        catalog_bytes: 60_000,
+        catalog_bytes: CATALOG,
         ..Plan::named(name)
     };
     let site = Site::with([plan("compile1.example.com")]);
-    let second = Master::start(plan("compile2.example.com"), &site.ca, &site.door_ca);
-    (site, second)
+    site.mom.compiles_bytes(CATALOG);
+    // Agents are signed as they come; a request for further names waits until the enroller has looked at it.
+    site.mom.autosign_plain_alone();
+    let mut there = Installation::of(&site, [plan(SECOND)]);
+    there.paper.change("lasts = \"1s\"", "lasts = \"3s\"");
+    (site, there)
 }
 
 /// Puppet's port and the admin door's, or the next that are free.
@@ -109,38 +125,58 @@ fn free_from(first: u16, screen: &Screen) -> anyhow::Result<SocketAddr> {
 
 fn open(papers: &Papers) -> anyhow::Result<Running> {
     let file = papers.settle();
-    let settings = Settings::parse(&file, &papers.settings()).map_err(|mistakes| {
+    let settings = proxy::Settings::parse(&file, &papers.settings()).map_err(|mistakes| {
         let words: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("{}", words.join("\n"))
     })?;
     start(settings).context("the door does not start")
 }
 
-/// Traffic, the second master in the middle of it, the verdict.
+/// Traffic, the second master enrolled in the middle of it, the verdict.
 async fn act(
     arguments: &Arguments,
     screen: &Screen,
     site: &Arc<Site>,
-    second: &Master,
+    there: &Installation,
 ) -> anyhow::Result<bool> {
+    let second = there.machines.master(SECOND);
     let traffic = Traffic::start(site, arguments.agents);
-    let admitted_at = arguments.agents / 3;
-    let (mut admitted, mut fit) = (false, false);
+    let enrolled_at = arguments.agents / 3;
+    let (mut enrollment, mut released) = (None, false);
     while !traffic.is_done() {
-        if !admitted && traffic.finished() >= admitted_at {
-            site.papers.admit_now(second).await.context("admitting the second master")?;
-            admitted = true;
-            screen.say(&format!("admitted {} after {} runs", second.name(), traffic.finished()));
+        if enrollment.is_none() && traffic.finished() >= enrolled_at {
+            screen.say(&format!("after {} runs: stagedoor-enroller enroll {SECOND}", traffic.finished()));
+            enrollment = Some(enroll(there)?);
         }
-        if admitted && !fit && is_fit(&site.papers, second.name()).await? {
-            fit = true;
+        if let Some((told, _)) = &mut enrollment {
+            while let Ok(told) = told.try_recv() {
+                screen.say(&format!("  {told}"));
+                if !released && told.contains(" watch: ") {
+                    released = true;
+                    traffic.release_the_rest();
+                }
+            }
+        }
+        if enrollment.as_ref().is_some_and(|(_, done)| done.is_finished()) && !released {
+            // It stopped: the verdict says so, and nobody waits for ever.
+            released = true;
             traffic.release_the_rest();
         }
         screen.progress(&traffic, &site.masters, second);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let outcome = traffic.end().await;
-    let verdict = verdict::of(site, second, &outcome);
+    let mut verdict = verdict::of(site, second, &outcome);
+    if let Some((mut told, done)) = enrollment {
+        let end = done.await.context("the enrollment")?;
+        while let Ok(told) = told.try_recv() {
+            screen.say(&format!("  {told}"));
+        }
+        match end {
+            Ok(End::Finished) => {}
+            other => verdict.wrong.push(format!("{SECOND} was not enrolled: {other:?}")),
+        }
+    }
     screen.table(site, second, &outcome, &verdict);
 
     if !arguments.once {
@@ -153,13 +189,26 @@ async fn act(
     Ok(verdict.is_good())
 }
 
-/// Whether the door's health checks say so.
-async fn is_fit(papers: &Papers, certname: &str) -> anyhow::Result<bool> {
-    let view =
-        papers.admin_http("GET", "/v1/masters", "").await.context("asking the door for its masters")?;
-    let masters: MastersView =
-        serde_json::from_str(&view.body).context("what the door says of its masters")?;
-    Ok(masters.masters.iter().any(|master| master.certname.as_str() == certname && master.fit == Fit::Fit))
+/// What an enrollment tells, and its end.
+type Enrollment = (mpsc::UnboundedReceiver<String>, tokio::task::JoinHandle<anyhow::Result<End>>);
+
+/// Has the second master enrolled by the enroller's own steps, as its command does.
+fn enroll(there: &Installation) -> anyhow::Result<Enrollment> {
+    let file = there.paper.settle();
+    let settings = enroller::Settings::parse(&file, &there.paper.text()).map_err(|mistakes| {
+        let words: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("{}", words.join("\n"))
+    })?;
+    let address = there.machines.address(SECOND).to_string();
+    let plan = plan(&settings, Procedure::Enroll, &Certname::parse_host(SECOND)?, Some(&address))?;
+    let journal = Folder::at(&settings.journal).begin(plan)?;
+    // A line for each entry of its journal, of which there are some dozens.
+    let (say, told) = mpsc::unbounded_channel();
+    let done = tokio::spawn(async move {
+        let mut tell = |told: &Told| drop(say.send(told.to_string()));
+        Ok(carry(&settings, journal, Permits::default(), &mut tell).await?)
+    });
+    Ok((told, done))
 }
 
 /// The door first: it must not find its masters gone.

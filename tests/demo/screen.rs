@@ -44,7 +44,7 @@ impl Screen {
             ("mom.example.com", site.mom.address(), "CA and packages"),
         ];
         lines.extend(site.masters.iter().map(|master| (master.name(), master.address(), "on the roster")));
-        lines.push((second.name(), second.address(), "not on the roster yet"));
+        lines.push((second.name(), second.address(), "a machine without an agent"));
         for (name, address, words) in lines {
             self.say(&format!("  {name:<22}{address:<24}{words}"));
         }

@@ -3,6 +3,7 @@
 
 use harness::fleet::Site;
 use harness::identity::PP_ROLE;
+use harness::installation::ENROLLER;
 use harness::master::{Believed, Master};
 
 use crate::traffic::Outcome;
@@ -62,7 +63,9 @@ fn masters_view(master: &Master, wrong: &mut Vec<String>) {
 
 fn moms_view(site: &Site, wrong: &mut Vec<String>) {
     wrong.extend(site.mom.record().offences().into_iter().map(|words| format!("the MoM: {words}")));
-    for seen in site.mom.record().all() {
+    // The enroller and its canary ask the Master of Masters in their own names, and not through the door.
+    let directly = |peer: &String| peer == ENROLLER || peer.starts_with("canary.");
+    for seen in site.mom.record().all().iter().filter(|seen| !seen.peer.as_ref().is_some_and(directly)) {
         let line = &seen.head.first;
         if !seen.asked().is_ca() && seen.asked().mount != "packages" {
             wrong.push(format!("the MoM was asked for what compile masters do: {line}"));

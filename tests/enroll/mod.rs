@@ -7,6 +7,7 @@ mod ground;
 mod leave;
 mod order;
 mod pe;
+mod sidecar;
 
 use harness::agent::Shape;
 use harness::door::Door;

@@ -159,7 +159,7 @@ impl Desk {
             return again("requested");
         }
         let text = String::from_utf8_lossy(body).into_owned();
-        match csr::Request::from_pem(&text) {
+        let plain = match csr::Request::from_pem(&text) {
             Err(why) => return Answer::text(400, why),
             Ok(request) if request.name != certname => {
                 let (subject, key) = (request.name, certname);
@@ -168,9 +168,10 @@ impl Desk {
                     format!("Instance name \"{subject}\" does not match requested key \"{key}\""),
                 );
             }
-            Ok(_) => {}
-        }
-        if self.autosign.load(Ordering::Relaxed) {
+            Ok(request) => request.alt_names.iter().all(|name| name == certname),
+        };
+        if self.autosign.load(Ordering::Relaxed) && (plain || !self.admin.plain_alone.load(Ordering::Relaxed))
+        {
             if let Err(why) = self.sign(certname, &text) {
                 return Answer::text(400, why);
             }

@@ -1,5 +1,5 @@
 //! The Puppet code that both compile masters share: a role picked by a trusted fact, a file with content on the
-//! server, a fact whose weight the agent chooses, and a role that makes a long report. The masters themselves get
+//! server, a fact whose weight the agent chooses, and a role that makes a long report. The installation's own machines get
 //! theirs from the MoM, in an environment of their own: `sealing`.
 
 use std::path::{Path, PathBuf};
@@ -19,8 +19,10 @@ pub(crate) fn lay_out(root: &Path) -> Result<()> {
     let production = folder(root).join("environments/production");
     write(&production.join("manifests/site.pp"), &site(root))?;
     write(&production.join("modules/stage/files/banner.txt"), BANNER)?;
+    // What r10k leaves, as far as anybody reads it.
+    write(&production.join(".r10k-deploy.json"), "{ \"signature\": \"4dd9a2e0c3b1\" }\n")?;
     write(&production.join("modules/stage/lib/facter/stage_weight.rb"), WEIGHT)?;
-    crate::sealing::lay_out(root, &folder(root))?;
+    crate::sealing::lay_out(&folder(root))?;
     Account::named("puppet")?.own(&folder(root))
 }
 

@@ -18,7 +18,7 @@ use crate::mom::Mom;
 use crate::outside::Outside;
 use crate::patience::{until, when};
 use crate::process::Process;
-use crate::program::{run, succeed};
+use crate::program::{built, run, succeed};
 
 pub(crate) const ADMIN_PORT: u16 = 9140;
 /// Where the door passes everything on, in [`Entrance::AlsoPasses`].
@@ -64,12 +64,10 @@ impl Door {
         Self { root: root.to_owned() }
     }
 
-    /// Starts the door and admits both masters, as an operator does.
+    /// Starts the door and admits the first master, as an operator does.
     pub(crate) fn start(&self, mom: &Mom) -> Result<()> {
         self.start_as(Entrance::Ends, mom)?;
-        for master in &MASTERS {
-            self.admit(master, &[])?;
-        }
+        self.admit(&MASTERS[0], &[])?;
         self.until_ready()
     }
 
@@ -358,27 +356,5 @@ fn admin(path: &str) -> String {
 /// The door's binary: built as it is shipped, unless STAGEDOOR_BIN names one.
 pub(crate) fn program() -> Result<PathBuf> {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(built) = BUILT.get() {
-        return Ok(built.clone());
-    }
-    let built = build()?;
-    Ok(BUILT.get_or_init(|| built).clone())
-}
-
-fn build() -> Result<PathBuf> {
-    if let Some(given) = std::env::var_os("STAGEDOOR_BIN") {
-        return Ok(PathBuf::from(given));
-    }
-    let messages = succeed(
-        Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--package", "stagedoor", "--message-format", "json"])
-            .current_dir(env!("CARGO_MANIFEST_DIR")),
-    )
-    .context("the door does not build")?;
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter_map(|message| message.get("executable").and_then(|path| path.as_str()).map(PathBuf::from))
-        .find(|path| path.ends_with("stagedoor"))
-        .context("cargo built stagedoor and named no binary")
+    built(&BUILT, "stagedoor", "STAGEDOOR_BIN")
 }

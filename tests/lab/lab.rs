@@ -6,25 +6,36 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::console::Console;
 use crate::door::{Door, Entrance};
 use crate::door_ca::DoorCa;
 use crate::machine::{
-    DOOR, MASTERS, MOM, PORT, forget_hosts, lead_agents_to, make_folder, name_hosts, refuse_taken_ports,
-    write,
+    CONSOLE, DOOR, ENROLLER, MASTERS, MOM, NODES, PORT, PUPPETDB, forget_hosts, lead_agents_to, make_folder,
+    name_hosts, refuse_taken_ports, write,
 };
 use crate::master::Master;
 use crate::mom::Mom;
+use crate::node::Node;
 use crate::outside::Outside;
 use crate::patience::until;
 use crate::process::Process;
 use crate::puppet_server::START;
 use crate::puppetdb::PuppetDb;
-use crate::{code, door, install};
+use crate::ssh::Ssh;
+use crate::{code, door, install, node};
 
 #[derive(Debug)]
 pub(crate) struct Lab {
     /// The folder that holds all of it.
     pub(crate) root: PathBuf,
+}
+
+/// How many compile masters there are.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Masters {
+    /// The first alone. The second machine has an sshd and Puppet's packages, and nobody knows it.
+    One,
+    Two,
 }
 
 /// What `up` found.
@@ -49,6 +60,15 @@ impl Lab {
 
     pub(crate) fn puppetdb(&self) -> PuppetDb {
         PuppetDb::at(&self.root)
+    }
+
+    pub(crate) fn console(&self) -> Console {
+        Console::at(&self.root)
+    }
+
+    /// The way into every machine but the door's.
+    pub(crate) fn ssh(&self) -> Ssh {
+        Ssh::at(&self.root)
     }
 
     pub(crate) fn outside(&self) -> Outside {
@@ -79,12 +99,18 @@ impl Lab {
         clock.say("door built");
         name_hosts()?;
         code::lay_out(&self.root)?;
+        node::lay_out_programs(&self.root)?;
         self.start_mom()?;
-        clock.say(&format!("{} has a CA, PostgreSQL answers, the servers have certificates", MOM.name));
-        self.start_masters_and_puppetdb()?;
-        clock.say("compile masters and PuppetDB answer");
+        clock.say(&format!("{} has a CA, PostgreSQL answers, an sshd is on each machine", MOM.name));
+        self.start_puppetdb()?;
+        clock.say("PuppetDB answers, everybody has a certificate");
+        self.make_first_master()?;
+        clock.say(&format!(
+            "a run of its agent has made {}, and PuppetDB and console know it",
+            MASTERS[0].name
+        ));
         self.door().start(&self.mom())?;
-        clock.say(&format!("the door stands at {}:{PORT} and has admitted both masters", DOOR.name));
+        clock.say(&format!("the door stands at {}:{PORT} and has admitted it", DOOR.name));
         write(&self.complete(), "up\n")?;
         Ok(Found::Nothing)
     }
@@ -92,6 +118,9 @@ impl Lab {
     /// Ends what `up` started, by process id, and removes what it made.
     pub(crate) fn down(&self) -> Result<()> {
         install::require_root()?;
+        for host in NODES {
+            Node::at(&self.root, host).end_run()?;
+        }
         let processes = Process::all(&self.root)?;
         for process in &processes {
             process.ask_to_end()?;
@@ -112,39 +141,57 @@ impl Lab {
         Ok(())
     }
 
-    /// Puts another build of the door before servers that are up already.
-    pub(crate) fn restart_door(&self) -> Result<()> {
+    pub(crate) fn require_running(&self) -> Result<()> {
         if !self.complete().exists() {
             bail!("there is no lab in {}; bring it up first", self.root.display());
         }
+        Ok(())
+    }
+
+    /// Puts another build of the door before servers that are up already.
+    pub(crate) fn restart_door(&self) -> Result<()> {
+        self.require_running()?;
         door::program()?;
         self.door().end()?;
         self.door().start(&self.mom())
     }
 
-    /// Puts back what a scenario that failed has left otherwise than it found it.
-    pub(crate) fn heal(&self) -> Result<()> {
+    /// Puts back what a scenario that failed has left otherwise than it found it, and sees to it that there are as many
+    /// masters as the next one wants.
+    pub(crate) fn heal(&self, wanted: Masters) -> Result<()> {
         lead_agents_to(&DOOR)?;
         self.outside().end()?;
         let (door, mom) = (self.door(), self.mom());
         if !door.is_as(Entrance::Ends, &mom)? {
             door.restart_as(Entrance::Ends, &mom)?;
         }
-        for master in &self.masters() {
-            if !master.process().is_running() {
-                master.start()?;
-                until(&format!("{} runs again", master.host.name), START, || master.is_ready())?;
-            }
-            if !master.is_sealed()? {
-                master.speak_as_shipped()?;
-                master.seal_by_puppet()?;
-            }
-            if !door.has_sealed(master.host)? {
-                door.cut_off(master.host).ok();
-                door.admit(master.host, &[])?;
+        let [first, second] = self.masters();
+        self.heal_master(&first)?;
+        match wanted {
+            Masters::One => self.forget_second()?,
+            Masters::Two => {
+                self.make_second()?;
+                self.heal_master(&second)?;
             }
         }
         door.until_ready()
+    }
+
+    fn heal_master(&self, master: &Master) -> Result<()> {
+        let door = self.door();
+        if !master.process().is_running() {
+            master.start()?;
+            until(&format!("{} runs again", master.host.name), START, || master.is_ready())?;
+        }
+        if !master.is_sealed()? {
+            master.speak_as_shipped()?;
+            master.seal_by_puppet()?;
+        }
+        if !door.has_sealed(master.host)? {
+            door.cut_off(master.host).ok();
+            door.admit(master.host, &[])?;
+        }
+        Ok(())
     }
 
     /// Whole, and every part of it alive.
@@ -152,30 +199,32 @@ impl Lab {
         Ok(self.complete().exists() && Process::all(&self.root)?.iter().all(Process::is_running))
     }
 
-    /// The MoM is first: nothing has a certificate without its CA.
+    /// The MoM is first: nobody has a certificate without its CA.
     fn start_mom(&self) -> Result<()> {
         let mom = self.mom();
-        mom.start()?;
+        mom.begin()?;
+        for master in &self.masters() {
+            master.lay_out_package()?;
+            master.node().lay_out_bare()?;
+        }
         self.puppetdb().start_postgresql()?;
         DoorCa::at(&self.root).make()?;
-        until("the MoM runs", START, || mom.is_ready())?;
-        mom.issue_for_servers()
+        self.ssh().start()?;
+        until("the MoM runs", START, || mom.is_ready()).map(drop)
     }
 
-    fn start_masters_and_puppetdb(&self) -> Result<()> {
-        let (mom, puppetdb, masters) = (self.mom(), self.puppetdb(), self.masters());
-        puppetdb.start(&mom)?;
-        for master in &masters {
-            master.lay_out_open(&mom)?;
-            // Before its first start: the run then has nothing to restart, which would cost as much as a start.
-            master.seal_by_puppet()?;
-            master.start()?;
-        }
-        until("PuppetDB runs", START, || puppetdb.is_ready())?;
-        for master in &masters {
-            until(&format!("{} runs", master.host.name), START, || master.is_ready())?;
-        }
-        Ok(())
+    /// Before any master: the MoM compiles nothing without it. The other certificates are made while it starts.
+    fn start_puppetdb(&self) -> Result<()> {
+        let (mom, puppetdb, [first, _]) = (self.mom(), self.puppetdb(), self.masters());
+        mom.issue_for(PUPPETDB.name)?;
+        puppetdb.begin(&mom)?;
+        mom.issue_for_server(first.host)?;
+        first.node().lay_out_with_certificate(&mom)?;
+        mom.issue_for(CONSOLE.name)?;
+        self.console().lay_out(&mom)?;
+        mom.issue_for_server(&DOOR)?;
+        mom.issue_for(ENROLLER)?;
+        until("PuppetDB runs", START, || puppetdb.is_ready()).map(drop)
     }
 
     fn complete(&self) -> PathBuf {

@@ -1,4 +1,4 @@
-//! The machine the lab runs on, dressed up as five: one loopback address for each part, all Puppet Servers and the
+//! The machine the lab runs on, dressed up as six: one loopback address for each part, all Puppet Servers and the
 //! door on port 8140 as in the field, names in /etc/hosts, and one folder that holds everything.
 
 use std::fs;
@@ -22,12 +22,19 @@ pub(crate) const MASTERS: [Host; 2] = [
     Host { name: "add2.master.example.com", address: "127.0.0.13" },
 ];
 pub(crate) const PUPPETDB: Host = Host { name: "puppetdb.example.com", address: "127.0.0.14" };
+pub(crate) const CONSOLE: Host = Host { name: "console.example.com", address: "127.0.0.15" };
+
+/// The machines that Puppet keeps, each with an agent and a way in over ssh.
+pub(crate) const NODES: [&Host; 5] = [&MOM, &MASTERS[0], &MASTERS[1], &PUPPETDB, &CONSOLE];
+
+/// Whose certificate may ask PuppetDB and sign on the CA: the program that enrolls masters.
+pub(crate) const ENROLLER: &str = "enroller.example.com";
 
 /// Where agents, the door and every Puppet Server meet.
 pub(crate) const PORT: u16 = 8140;
 
 /// Everything the lab listens on; `up` refuses to begin while somebody else does.
-const LISTENERS: [(&str, u16, &str); 9] = [
+const LISTENERS: [(&str, u16, &str); 14] = [
     (DOOR.address, PORT, "the door"),
     (DOOR.address, crate::door::PASS_PORT, "the door's port that passes everything"),
     (DOOR.address, crate::door::ADMIN_PORT, "the door's admin address"),
@@ -37,6 +44,11 @@ const LISTENERS: [(&str, u16, &str); 9] = [
     (PUPPETDB.address, crate::puppetdb::TLS_PORT, "PuppetDB"),
     (PUPPETDB.address, crate::puppetdb::PLAIN_PORT, "PuppetDB's plain port"),
     (PUPPETDB.address, crate::puppetdb::POSTGRESQL_PORT, "PostgreSQL"),
+    (MOM.address, crate::ssh::PORT, "the MoM's sshd"),
+    (MASTERS[0].address, crate::ssh::PORT, "the first compile master's sshd"),
+    (MASTERS[1].address, crate::ssh::PORT, "the second compile master's sshd"),
+    (PUPPETDB.address, crate::ssh::PORT, "the sshd of PuppetDB's machine"),
+    (CONSOLE.address, crate::ssh::PORT, "the console's sshd"),
 ];
 
 /// `up` adds lines that end like this to /etc/hosts; `down` removes those and no other.
@@ -56,7 +68,7 @@ pub(crate) fn refuse_taken_ports() -> Result<()> {
 
 pub(crate) fn name_hosts() -> Result<()> {
     let mut text = hosts_without_ours()?;
-    for host in [&DOOR, &MOM, &MASTERS[0], &MASTERS[1], &PUPPETDB] {
+    for host in [&DOOR].into_iter().chain(NODES) {
         text.push_str(&format!("{} {} {HOSTS_MARK}\n", host.address, host.name));
     }
     write(Path::new(HOSTS_FILE), &text)

@@ -10,16 +10,21 @@
 
 mod access_log;
 mod agent;
+mod allowlist;
+mod classification;
 mod code;
+mod console;
 mod conversation;
 mod door;
 mod door_ca;
+mod enroller;
 mod fleet;
 mod install;
 mod lab;
 mod machine;
 mod master;
 mod mom;
+mod node;
 mod outside;
 mod patience;
 mod process;
@@ -29,6 +34,9 @@ mod puppetdb;
 mod recording;
 mod scenarios;
 mod sealing;
+mod second;
+mod service;
+mod ssh;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,7 +44,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
-use lab::{Clock, Found, Lab};
+use lab::{Clock, Found, Lab, Masters};
 use scenarios::Scenario;
 
 /// Real Puppet programs at both ends of the door. Without a command: bring the lab up, run every scenario, take it
@@ -62,6 +70,8 @@ enum Action {
     Down,
     /// End the door of a lab that is up, and start the one that is built now.
     Door,
+    /// See to it that there are so many compile masters, on a lab that is up: one, the other machine as new, or two.
+    Masters { count: Masters },
     /// Name the scenarios and what each promises.
     List,
     /// Run these scenarios.
@@ -86,6 +96,7 @@ fn act(arguments: &Arguments) -> Result<ExitCode> {
         Some(Action::Up) => up(&lab).map(drop)?,
         Some(Action::Down) => lab.down()?,
         Some(Action::Door) => lab.restart_door()?,
+        Some(Action::Masters { count }) => masters(&lab, *count)?,
         Some(Action::List) => list(),
         Some(Action::Missing) => install::missing().iter().for_each(|package| println!("{package}")),
         Some(Action::Run { names }) => return play(&lab, &named(names)?, arguments.keep),
@@ -102,6 +113,22 @@ fn up(lab: &Lab) -> Result<Found> {
         Found::Nothing => println!("lab: up in {} after {} minutes", lab.root.display(), clock.minutes()),
     }
     Ok(found)
+}
+
+fn masters(lab: &Lab, count: Masters) -> Result<()> {
+    let clock = Clock::start();
+    lab.require_running()?;
+    lab.heal(count)?;
+    clock.say(&format!(
+        "{}; PuppetDB has been restarted {} times by its runs, the console {} times by its own",
+        match count {
+            Masters::One => "one master, and the other machine is as new",
+            Masters::Two => "two masters, sealed and admitted",
+        },
+        lab.puppetdb().service().restarts()?,
+        lab.console().restarts()?
+    ));
+    Ok(())
 }
 
 fn list() {

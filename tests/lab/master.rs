@@ -1,6 +1,7 @@
-//! A compile master. It is laid out open, as Puppet's package leaves it, and sealed by Puppet code, as at a site: then it
-//! takes a client's identity from headers, and its TLS port accepts client certificates of the door CA alone. It has no
-//! CA service, answers the addresses of Puppet 3, and stores facts, catalogs and reports in PuppetDB.
+//! A compile master. A run of its own agent makes it, as a package and a site's own code would, and seals it, or leaves it as
+//! Puppet's package does: sealed, it takes a client's identity from headers, and its TLS port accepts client certificates
+//! of the door CA alone. It has no CA service, answers the addresses of Puppet 3, and stores facts, catalogs and reports in
+//! PuppetDB.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,14 +10,17 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::access_log::AccessLog;
+use crate::classification::Classification;
 use crate::door_ca::DoorCa;
-use crate::machine::{Host, PORT, PUPPETDB, copy, write};
-use crate::mom::{Credentials, Mom};
+use crate::machine::{Host, PORT, write};
+use crate::mom::Credentials;
+use crate::node::Node;
 use crate::patience::{until, when};
 use crate::process::Process;
 use crate::program::{Ended, run};
-use crate::puppet_server::{PuppetServer, START, Shape};
-use crate::sealing::{OwnAgent, Shall};
+use crate::puppet_server::{PuppetServer, SETTINGS, START, Shape, amend};
+use crate::sealing::Shall;
+use crate::service::Service;
 
 /// How many catalogs it compiles at once.
 pub(crate) const JRUBIES: u8 = 2;
@@ -32,54 +36,54 @@ const OLD_TLS: &str = "    ssl-protocols: [TLSv1, TLSv1.1, TLSv1.2, TLSv1.3]\n  
 pub(crate) struct Master {
     pub(crate) host: &'static Host,
     server: PuppetServer,
+    classification: Classification,
     door_ca: DoorCa,
 }
 
 impl Master {
     pub(crate) fn at(root: &Path, host: &'static Host) -> Self {
-        Self { host, server: PuppetServer::at(root, host), door_ca: DoorCa::at(root) }
+        Self {
+            host,
+            server: PuppetServer::at(root, host),
+            classification: Classification::at(root),
+            door_ca: DoorCa::at(root),
+        }
     }
 
-    /// Writes its folder, open.
-    pub(crate) fn lay_out_open(&self, mom: &Mom) -> Result<()> {
-        let ssl = self.server.ssl();
-        let own = mom.issued(self.host.name);
-        copy(&own.certificate, &ssl.join(format!("certs/{}.pem", self.host.name)))?;
-        copy(&own.key, &ssl.join(format!("private_keys/{}.pem", self.host.name)))?;
-        copy(&mom.ca_file(), &ssl.join("certs/ca.pem"))?;
-        copy(&mom.crl_file(), &ssl.join("crl.pem"))?;
-        self.server.lay_out(&Shape {
-            jrubies: JRUBIES,
-            webserver: "    client-auth: want\n".to_owned(),
-            puppet_conf: "storeconfigs = true\nstoreconfigs_backend = puppetdb\nreports = puppetdb\n"
-                .to_owned(),
-            files: &[
-                ("puppet/puppetdb.conf", puppetdb_conf()),
-                (
-                    "puppet/routes.yaml",
-                    "---\nmaster:\n  facts:\n    terminus: puppetdb\n    cache: yaml\n".to_owned(),
-                ),
-            ],
-        })?;
-        self.server.amend(
-            "services.d/ca.cfg",
+    /// Writes what Puppet Server's package would bring to this machine, open.
+    pub(crate) fn lay_out_package(&self) -> Result<()> {
+        let package = self.server.package();
+        self.server.lay_out(
+            &package,
+            &Shape { jrubies: JRUBIES, webserver: "    client-auth: want\n".to_owned(), files: &[] },
+        )?;
+        amend(
+            &package.join("services.d/ca.cfg"),
             "puppetlabs.services.ca.certificate-authority-service/certificate-authority-service",
             "puppetlabs.services.ca.certificate-authority-disabled-service/certificate-authority-disabled-service",
         )?;
-        self.server.amend(
-            "services.d/bootstrap.cfg",
+        amend(
+            &package.join("services.d/bootstrap.cfg"),
             "puppetlabs.services.request-handler",
             "puppetlabs.services.legacy-routes.legacy-routes-service/legacy-routes-service\npuppetlabs.services.request-handler",
         )?;
-        self.own_agent().lay_out(&self.server.ssl())?;
-        self.server.own()
+        write(&PathBuf::from(format!("{}.settings", package.display())), SETTINGS)
     }
 
+    pub(crate) fn node(&self) -> Node {
+        self.server.node()
+    }
+
+    pub(crate) fn service(&self) -> Service {
+        self.server.service()
+    }
+
+    /// Starts it again and waits until it is up.
     pub(crate) fn start(&self) -> Result<()> {
-        self.server.start()
+        self.server.service().start()
     }
 
-    /// A run of its own agent, after which it is sealed, and ready if it was running. Harmless on a sealed one.
+    /// A run of its own agent, after which it is sealed and up. Harmless on a sealed one.
     pub(crate) fn seal_by_puppet(&self) -> Result<Ended> {
         self.make(Shall::BeSealed)
     }
@@ -101,21 +105,15 @@ impl Master {
     }
 
     fn make(&self, shall: Shall) -> Result<Ended> {
-        let (runs, restarts) = (self.process().is_running(), self.restarts()?);
-        let ended = self.own_agent().make(shall)?;
-        if runs && self.restarts()? > restarts {
-            until(&format!("{} runs again", self.host.name), START, || self.is_ready())?;
-        }
+        self.classification.make_master(self.host, shall)?;
+        let ended = self.node().succeed()?;
+        until(&format!("{} runs", self.host.name), START, || self.is_ready())?;
         Ok(ended)
-    }
-
-    fn own_agent(&self) -> OwnAgent {
-        OwnAgent::of(self.host, &self.server.folder())
     }
 
     /// How often it has been restarted as a service.
     pub(crate) fn restarts(&self) -> Result<usize> {
-        self.server.restarts()
+        self.server.service().restarts()
     }
 
     /// One of Puppet Server's settings files, as it is now.
@@ -147,7 +145,7 @@ impl Master {
     }
 
     fn amend(&self, from: &str, to: &str) -> Result<()> {
-        self.server.amend("conf.d/webserver.conf", from, to)
+        amend(&self.settings("webserver.conf"), from, to)
     }
 
     /// Overrides what Java refuses.
@@ -163,23 +161,13 @@ impl Master {
 
     /// What it answers to who comes first of those it may answer: a door, anybody, an agent.
     fn asks_each(&self, path: &str) -> Result<Option<String>> {
-        for shown in [Some(self.door_ca.door()), None, Some(self.own_certificate())] {
+        for shown in [Some(self.door_ca.door()), None, Some(self.node().credentials())] {
             let ended = run(self.ask(path, shown.as_ref()).arg("--fail"))?;
             if ended.code == 0 {
                 return Ok(Some(ended.output));
             }
         }
         Ok(None)
-    }
-
-    /// Its agent's, which is its own.
-    fn own_certificate(&self) -> Credentials {
-        let (name, ssl) = (self.host.name, self.server.ssl());
-        Credentials {
-            certname: name.to_owned(),
-            certificate: ssl.join(format!("certs/{name}.pem")),
-            key: ssl.join(format!("private_keys/{name}.pem")),
-        }
     }
 
     pub(crate) fn process(&self) -> Process {
@@ -199,20 +187,11 @@ impl Master {
     /// A question, with the certificate that a door shows or another one.
     pub(crate) fn ask(&self, path: &str, shown: Option<&Credentials>) -> Command {
         let mut curl = Command::new("curl");
-        curl.args(["--silent", "--max-time", "20", "--cacert"]).arg(self.server.ssl().join("certs/ca.pem"));
+        curl.args(["--silent", "--max-time", "20", "--cacert"]).arg(self.node().ssl().join("certs/ca.pem"));
         if let Some(shown) = shown {
             curl.arg("--cert").arg(&shown.certificate).arg("--key").arg(&shown.key);
         }
         curl.arg(format!("https://{}:{PORT}{path}", self.host.name));
         curl
     }
-}
-
-/// A failure to store is a failure to compile: what the ordered runs of an enrollment are there to prevent.
-fn puppetdb_conf() -> String {
-    format!(
-        "[main]\nserver_urls = https://{}:{}\nsoft_write_failure = false\n",
-        PUPPETDB.name,
-        crate::puppetdb::TLS_PORT
-    )
 }

@@ -14,6 +14,7 @@ use crate::machine::{Account, copy, make_folder, read, write};
 use crate::patience::{until, when};
 use crate::process::Process;
 use crate::program::{run, succeed};
+use crate::ssh::make_key;
 
 /// The namespace and the names of the two ends of the wire into it.
 const NAMESPACE: &str = "stagedoor-lab";
@@ -23,7 +24,7 @@ const ENDS: [&str; 2] = ["198.51.100.1", "198.51.100.2"];
 const NETWORK: &str = "198.51.100.0/30";
 const PORT: u16 = 2222;
 /// Where the same host stands once it is inside.
-const INSIDE: &str = "127.0.0.15";
+const INSIDE: &str = "127.0.0.16";
 /// An account that Debian's packages made, with a shell: the server runs under it and lets it alone in.
 const ACCOUNT: &str = "postgres";
 
@@ -128,12 +129,7 @@ impl Outside {
         make_folder(&folder)?;
         let at = folder.display();
         for key in ["host_key", "door_key"] {
-            if !folder.join(key).exists() {
-                let mut keygen = Command::new("ssh-keygen");
-                succeed(
-                    keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", key, "-f"]).arg(folder.join(key)),
-                )?;
-            }
+            make_key(&folder.join(key))?;
         }
         let public = |key: &str| read(&folder.join(format!("{key}.pub")));
         write(

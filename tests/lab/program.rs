@@ -1,9 +1,13 @@
-//! Programs that run to their end: what they said, and an error with all of it when they failed.
+//! Programs that run to their end: what they said, and an error with all of it when they failed. And programs of this
+//! workspace.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 /// How a program ended and what it wrote.
 #[derive(Debug)]
@@ -68,4 +72,29 @@ fn line_of(command: &Command) -> String {
         line.push_str(&argument.to_string_lossy());
     }
     line
+}
+
+/// A program of this workspace: built as it is shipped, once, unless a variable names one.
+pub(crate) fn built(once: &OnceLock<PathBuf>, package: &str, variable: &str) -> Result<PathBuf> {
+    if let Some(built) = once.get() {
+        return Ok(built.clone());
+    }
+    let found = match std::env::var_os(variable) {
+        Some(given) => PathBuf::from(given),
+        None => build(package)?,
+    };
+    Ok(once.get_or_init(|| found).clone())
+}
+
+fn build(package: &str) -> Result<PathBuf> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--release", "--package", package, "--message-format", "json"]);
+    let messages = succeed(cargo.current_dir(env!("CARGO_MANIFEST_DIR")))
+        .with_context(|| format!("{package} does not build"))?;
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|message| message.get("executable").and_then(|path| path.as_str()).map(PathBuf::from))
+        .find(|path| path.ends_with(package))
+        .with_context(|| format!("cargo built {package} and named no binary"))
 }

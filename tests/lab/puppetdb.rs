@@ -1,5 +1,5 @@
-//! PuppetDB on a PostgreSQL of its own, both on one address. The masters write over TLS and are on its allowlist;
-//! scenarios ask on the plain port.
+//! PuppetDB on a PostgreSQL of its own, both on one address. The servers write over TLS and are on its allowlist, which runs
+//! of its own agent keep; scenarios ask on the plain port.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,11 +7,14 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::machine::{Account, MASTERS, PUPPETDB, copy, make_folder, read, write};
+use crate::allowlist::Allowlist;
+use crate::machine::{Account, ENROLLER, Host, MASTERS, MOM, PUPPETDB, copy, make_folder, read, write};
 use crate::mom::Mom;
+use crate::node::Node;
 use crate::patience::{until, when};
 use crate::process::Process;
 use crate::program::{run, succeed};
+use crate::service::{Service, Unit};
 
 pub(crate) const TLS_PORT: u16 = 8081;
 pub(crate) const PLAIN_PORT: u16 = 8080;
@@ -60,23 +63,26 @@ impl PuppetDb {
         Ok(())
     }
 
-    /// Starts the JVM and does not wait.
-    pub(crate) fn start(&self, mom: &Mom) -> Result<()> {
+    /// Lays it out, with an agent of its own that has a certificate, and starts the JVM without waiting. The list of who may
+    /// ask it is as its own runs will leave it while there is one compile master.
+    pub(crate) fn begin(&self, mom: &Mom) -> Result<()> {
         let folder = self.folder();
         let at = folder.display();
         let own = mom.issued(PUPPETDB.name);
-        copy(&own.certificate, &folder.join("ssl/public.pem"))?;
-        copy(&own.key, &folder.join("ssl/private.pem"))?;
-        copy(&mom.ca_file(), &folder.join("ssl/ca.pem"))?;
+        // As `puppetdb ssl-setup` copies them from the agent's.
+        copy(&own.certificate, &folder.join("tls/public.pem"))?;
+        copy(&own.key, &folder.join("tls/private.pem"))?;
+        copy(&mom.ca_file(), &folder.join("tls/ca.pem"))?;
         copy(Path::new("/etc/puppetdb/conf.d/auth.conf"), &folder.join("conf.d/auth.conf"))?;
         let log_files = read(Path::new("/etc/puppetdb/logback.xml"))?;
         write(&folder.join("logback.xml"), &log_files.replace("/var/log/puppetdb", &format!("{at}/log")))?;
-        write(&folder.join("allowlist"), &format!("{}\n{}\n", MASTERS[0].name, MASTERS[1].name))?;
+        self.allowlist().lay_out(&[MOM.name, PUPPETDB.name, ENROLLER, MASTERS[0].name])?;
         write(
             &folder.join("conf.d/config.ini"),
             &format!(
                 "[global]\nvardir = {at}/var\nlogging-config = {at}/logback.xml\n\
-                 [puppetdb]\ncertificate-allowlist = {at}/allowlist\ndisable-update-checking = true\n"
+                 [puppetdb]\ncertificate-allowlist = {allowlist}\ndisable-update-checking = true\n",
+                allowlist = self.allowlist().file().display()
             ),
         )?;
         write(
@@ -90,30 +96,30 @@ impl PuppetDb {
             &folder.join("conf.d/jetty.ini"),
             &format!(
                 "[jetty]\nhost = {address}\nport = {PLAIN_PORT}\nssl-host = {address}\nssl-port = {TLS_PORT}\n\
-                 ssl-key = {at}/ssl/private.pem\nssl-cert = {at}/ssl/public.pem\nssl-ca-cert = {at}/ssl/ca.pem\nclient-auth = want\n",
+                 ssl-key = {at}/tls/private.pem\nssl-cert = {at}/tls/public.pem\nssl-ca-cert = {at}/tls/ca.pem\nclient-auth = want\n",
                 address = PUPPETDB.address
             ),
         )?;
-        for part in ["var", "log"] {
+        for part in ["var", "log", "run"] {
             make_folder(&folder.join(part))?;
         }
-        let puppetdb = Account::named("puppetdb")?;
-        puppetdb.own(&folder)?;
-        let mut java = Command::new("java");
-        java.args([
-            "-Xmx400m",
-            "-XX:TieredStopAtLevel=1",
-            "-XX:+UseSerialGC",
-            "-cp",
-            "/usr/share/puppetdb/puppetdb.jar",
-        ])
-        .args(["clojure.main", "-m", "puppetlabs.puppetdb.core", "services", "--config"])
-        .arg(folder.join("conf.d"))
-        .args(["--bootstrap-config", "/etc/puppetdb/bootstrap.cfg"])
-        .env("HOME", folder.join("var"))
-        .env("LC_ALL", "C.UTF-8")
-        .current_dir(&folder);
-        self.process().start(&mut java, Some(puppetdb))
+        Account::named("puppetdb")?.own(&folder)?;
+        self.service().write(&self.service().file(), &UNIT)?;
+        self.node().lay_out_with_certificate(mom)?;
+        self.service().begin()
+    }
+
+    pub(crate) fn node(&self) -> Node {
+        Node::at(&self.root, &PUPPETDB)
+    }
+
+    pub(crate) fn service(&self) -> Service {
+        Service::at(&self.root, PUPPETDB.name)
+    }
+
+    /// Who may ask it, from its next start on.
+    pub(crate) fn allowlist(&self) -> Allowlist {
+        Allowlist::at(&self.folder().join("allowlist"))
     }
 
     pub(crate) fn is_ready(&self) -> Result<Option<()>> {
@@ -124,10 +130,34 @@ impl PuppetDb {
         Ok(when(answer.output == "running"))
     }
 
-    /// What PuppetDB knows of a node; `None` before its first facts.
-    pub(crate) fn node(&self, certname: &str) -> Result<Option<Value>> {
+    /// Whether it answers that it runs, just now.
+    pub(crate) fn answers(&self) -> bool {
+        run(&mut ask("/status/v1/simple")).is_ok_and(|ended| ended.output == "running")
+    }
+
+    /// What PuppetDB knows of a node; `None` before its first facts, and once it is deactivated.
+    pub(crate) fn knows(&self, certname: &str) -> Result<Option<Value>> {
         let nodes = self.query(&format!("nodes {{ certname = '{certname}' }}"))?;
         Ok(nodes.as_array().and_then(|nodes| nodes.first()).cloned())
+    }
+
+    /// Whether this compile master's catalog with its name for the lists is here.
+    pub(crate) fn has_export_of(&self, host: &Host) -> Result<bool> {
+        // Whoever collects it has it in a catalog too.
+        let question = format!(
+            "resources[title] {{ type = 'Infrastructure::Listed' and exported = true and certname = '{}' }}",
+            host.name
+        );
+        Ok(self.query(&question)?.as_array().is_some_and(|found| !found.is_empty()))
+    }
+
+    /// Has PuppetDB hold this node for one that is no more, as an operator does on the MoM.
+    pub(crate) fn deactivate(&self, mom: &Mom, host: &Host) -> Result<()> {
+        succeed(&mut mom.node().puppet(&["node", "deactivate", host.name]))?;
+        until(&format!("{} is deactivated", host.name), std::time::Duration::from_secs(60), || {
+            Ok(when(self.knows(host.name)?.is_none() && !self.has_export_of(host)?))
+        })
+        .map(drop)
     }
 
     /// The answer to a question in PuppetDB's own language.
@@ -138,6 +168,12 @@ impl PuppetDb {
             .with_context(|| format!("PuppetDB answered {answer:.400} to {question}"))
     }
 }
+
+const UNIT: Unit<'_> = Unit {
+    account: "puppetdb",
+    java: "-Xmx400m -cp /usr/share/puppetdb/puppetdb.jar clojure.main -m puppetlabs.puppetdb.core services",
+    program: "--bootstrap-config /etc/puppetdb/bootstrap.cfg",
+};
 
 fn ask(path: &str) -> Command {
     let mut curl = Command::new("curl");

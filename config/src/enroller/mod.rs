@@ -14,6 +14,7 @@
 //! | `groups` | who says what a new master is, and the console's groups |
 //! | `proof` | what has to be shown before a master is admitted, and what is looked at afterwards |
 //! | `runner` | how a run is started on another machine; `ssh`'s options |
+//! | `serve` | where the sidecar is asked |
 //! | `extension` | what may stand in a new master's certificate |
 //! | `deadlines` | how long each step may take, with reasons |
 #![deny(clippy::disallowed_methods)]
@@ -26,10 +27,12 @@ mod parse;
 mod preset;
 mod proof;
 mod runner;
+mod serve;
 mod stages;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
 
@@ -41,6 +44,7 @@ pub use parse::JOURNAL;
 pub use preset::Preset;
 pub use proof::{Canary, Compared, Watch};
 pub use runner::{HOST, Runner, Ssh};
+pub use serve::SOCKET;
 pub use stages::Place;
 
 use crate::certname::Certname;
@@ -90,6 +94,8 @@ pub struct Settings {
     pub watch: Watch,
     /// How another machine is reached; none where nothing needs it.
     pub ssh: Option<Ssh>,
+    /// Where `stagedoor-enroller serve` is asked.
+    pub serve: Serve,
     /// The folder that holds one journal per enrollment.
     pub journal: PathBuf,
     /// How long each step may take.
@@ -123,6 +129,24 @@ pub enum DoorAdmin {
     Unix(PathBuf),
     /// From another machine, showing [`Settings::identity`]: `host:port` of its `admin.tls`.
     Tls(String),
+}
+
+/// Where `stagedoor-enroller serve` is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serve {
+    /// Its socket, whose file's mode decides who may ask; none when it is off.
+    pub unix: Option<PathBuf>,
+    /// From other machines; off where it is not written.
+    pub tls: Option<ServeTls>,
+}
+
+/// Where it is asked from other machines: [`Settings::identity`] is shown, and a client certificate demanded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServeTls {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Certnames that may ask; at least one.
+    pub allow: Vec<Certname>,
 }
 
 /// What a new master is admitted as.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::stages::{self, Machines};
 use super::{
     Door, DoorAdmin, Extension, NewMaster, Preset, Request, Runner, Runs, Server, Settings, groups, install,
-    proof, runner,
+    proof, runner, serve,
 };
 use crate::bound::measured;
 use crate::certname::Certname;
@@ -66,6 +66,7 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
     let (code, canary) = (proof::code(&mut root, preset, doc), proof::canary(&mut root, doc));
     let watch = measured(&mut root, doc);
     let ssh = runner::ssh(&mut root, doc);
+    let serve = serve::serve(&mut root, identity.as_ref(), doc);
     let journal = journal(&mut root, doc);
     let deadlines = measured(&mut root, doc);
     root.finish(doc);
@@ -100,6 +101,7 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
         canary: canary?,
         watch,
         ssh,
+        serve: serve?,
         journal: journal?,
         deadlines,
     })

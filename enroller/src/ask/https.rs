@@ -344,7 +344,6 @@ where
     headers.extend(question.headers.clone());
     let host = HeaderValue::from_str(host).map_err(|error| broken(error.into()))?;
     headers.insert(header::HOST, host);
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(error.into()))?;
     let driving = tokio::spawn(connection);

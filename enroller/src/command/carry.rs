@@ -11,12 +11,12 @@ use stagedoor_config::master::is_host_and_port;
 use stagedoor_config::read;
 
 use super::{Failure, SETTINGS, say, settings, warn};
-use crate::drive::{End, Told, What, drive};
+use crate::carry::{carry, plan};
+use crate::drive::{End, Told, What};
 use crate::journal::{Folder, Journal};
 use crate::pipeline::{Entry, Plan, Procedure, Stop};
 use crate::request::fingerprint;
-use crate::site::Site;
-use crate::steps::{Enrolling, Permits};
+use crate::steps::Permits;
 use crate::words::chain;
 
 /// The most masters of a list that is adopted: as many as a roster holds.
@@ -99,7 +99,7 @@ pub(super) struct Resume {
 impl Enroll {
     pub(super) fn run(self) -> Result<(), Failure> {
         let installation = self.way.open()?;
-        let plan = plan(&installation.settings, Procedure::Enroll, &self.master, self.address)?;
+        let plan = plan(&installation.settings, Procedure::Enroll, &self.master, self.address.as_deref())?;
         installation.begin(plan, &self.way)
     }
 }
@@ -107,14 +107,17 @@ impl Enroll {
 impl Adopt {
     pub(super) fn run(self) -> Result<(), Failure> {
         let installation = self.way.open()?;
-        let of = |master: &Certname, address| plan(&installation.settings, Procedure::Adopt, master, address);
+        let of = |master: &Certname, address: Option<&str>| {
+            plan(&installation.settings, Procedure::Adopt, master, address).map_err(Failure::from)
+        };
         if let Some(master) = &self.master {
-            return installation.begin(of(master, self.address)?, &self.way);
+            return installation.begin(of(master, self.address.as_deref())?, &self.way);
         }
         let mut stopped = Vec::new();
         for (master, address) in masters(self.all.as_deref().unwrap_or_else(|| Path::new("")))? {
             // One that stops keeps no other from its turn.
-            let carried = of(&master, address).and_then(|plan| installation.begin(plan, &self.way));
+            let carried =
+                of(&master, address.as_deref()).and_then(|plan| installation.begin(plan, &self.way));
             if let Err(failure) = carried {
                 if let Failure::Error(words) = &failure {
                     warn(&format!("stagedoor-enroller: {words}"));
@@ -184,19 +187,9 @@ impl Installation {
     }
 
     /// On to the end, or to where it stops, with everything told.
-    fn carry(&self, mut journal: Journal, way: &Way) -> Result<(), Failure> {
-        let settings = self.settings.clone();
-        let hosts = settings.puppetdb.iter().chain(&settings.console).map(|server| server.certname.clone());
-        let hosts: Vec<Certname> = hosts.collect();
-        let _turn = self.folder.turn(&hosts)?;
-        let site = Site::open(settings)?;
-        if let Ok(Some(token)) = site.token() {
-            journal.keep_out(token.as_str());
-        }
-        let plan = journal.progress().plan().clone();
-        let master = plan.master().clone();
+    fn carry(&self, journal: Journal, way: &Way) -> Result<(), Failure> {
+        let master = journal.progress().plan().master().clone();
         tell_where(&journal, way)?;
-        let enrolling = Enrolling { site: &site, plan, permits: way.permits() };
         let mut unsaid = None;
         let mut tell = |told: &Told| {
             let words = if way.json { json_of(told) } else { told.to_string() };
@@ -206,7 +199,7 @@ impl Installation {
             }
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let end = runtime.block_on(drive(&enrolling, &mut journal, &site.settings.deadlines, &mut tell))?;
+        let end = runtime.block_on(carry(&self.settings, journal, way.permits(), &mut tell))?;
         match end {
             End::Finished => unsaid.map_or(Ok(()), Err),
             End::Stopped(step, Stop { kind, reason, way_out }) => {
@@ -225,19 +218,6 @@ fn tell_where(journal: &Journal, way: &Way) -> Result<(), Failure> {
     } else {
         say(&format!("journal: {path}"))
     }
-}
-
-fn plan(
-    settings: &Settings,
-    procedure: Procedure,
-    master: &Certname,
-    address: Option<String>,
-) -> Result<Plan, Failure> {
-    let plan = Plan::new(procedure, master.clone(), &settings.stages(master))?;
-    Ok(match address {
-        Some(address) => plan.at(address),
-        None => plan,
-    })
 }
 
 /// A certname on each line, and after it an address where that is not its name on Puppet's port.

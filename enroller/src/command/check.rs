@@ -13,7 +13,7 @@ use clap::Args;
 use rustix::fs::Access;
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
-use stagedoor_config::enroller::{DoorAdmin, Place, Runner, Settings};
+use stagedoor_config::enroller::{By, Compared, DoorAdmin, Place, Runner, Settings};
 use stagedoor_config::mistake::Mistake;
 use stagedoor_config::proxy::KeyPair;
 use stagedoor_config::read;
@@ -113,6 +113,7 @@ impl Found {
             self.token(path);
         }
         self.runs(settings);
+        self.programs(settings);
         self.ssh(settings);
         for (place, door) in settings.doors.iter().enumerate() {
             if let DoorAdmin::Unix(path) = &door.admin
@@ -216,6 +217,40 @@ impl Found {
             let error = "there is none, so no report of a run can be confirmed and no list of PuppetDB's is waited for: \
                          right only where this installation has no PuppetDB";
             self.warn("puppetdb", error.to_owned());
+        }
+    }
+
+    /// Programs and facts that the steps use.
+    fn programs(&mut self, settings: &Settings) {
+        let install = match &settings.install.by {
+            By::Command(command) => Some(command),
+            By::Script | By::Settings => None,
+        };
+        let code = match &settings.code {
+            Compared::Command(command) => Some(command),
+            Compared::R10k | Compared::FileSync | Compared::Classes => None,
+        };
+        let all = [
+            ("install.command", install),
+            ("classify.command", settings.classify.as_ref()),
+            ("seal.command", settings.seal.as_ref()),
+            ("code.command", code),
+        ];
+        for (key, command) in all {
+            if let Some(program) = command.and_then(|command| command.first()) {
+                self.program(key, Path::new(program));
+            }
+        }
+        if let Some(path) = &settings.canary.facts
+            && let Some(text) = self.ok("canary.facts", read::text(path))
+            && !serde_json::from_str(&text).is_ok_and(|facts: serde_json::Value| facts.is_object())
+        {
+            self.error("canary.facts", format!("{}: expected one JSON object of facts", path.display()));
+        }
+        if settings.ssh.is_none() {
+            let error = "there is none: no machine is looked at, keys are to be given with --key-fingerprint, and a run \
+                         that nobody can tell from others must be the second";
+            self.warn("ssh", error.to_owned());
         }
     }
 

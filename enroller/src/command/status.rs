@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Failure, SETTINGS, say, settings};
-use crate::journal::{Folder, Found, Read};
+use crate::journal::{Folder, Found, JournalError, Read};
 use crate::pipeline::Standing;
 use crate::words::chain;
 
@@ -22,7 +22,7 @@ pub(super) struct Status {
 
 /// One master's latest enrollment.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Row {
+pub(crate) struct Row {
     master: String,
     /// `enroll`, `adopt` or `retire`; empty where the journal is not understood.
     procedure: &'static str,
@@ -47,10 +47,28 @@ struct Row {
     journal: PathBuf,
 }
 
+/// How each master's latest enrollment stands, by name.
+pub(crate) fn rows(folder: &Folder) -> Result<Vec<Row>, JournalError> {
+    Ok(folder.latest()?.into_iter().map(Row::of).collect())
+}
+
+/// How many masters' latest enrollments are in each state.
+pub(crate) fn standings(folder: &Folder) -> Vec<(&'static str, i64)> {
+    let rows = rows(folder).unwrap_or_default();
+    let mut all: Vec<(&'static str, i64)> = Vec::new();
+    for row in &rows {
+        match all.iter_mut().find(|(state, _)| *state == row.state) {
+            Some((_, count)) => *count += 1,
+            None => all.push((row.state, 1)),
+        }
+    }
+    all
+}
+
 impl Status {
     pub(super) fn run(self) -> Result<(), Failure> {
         let settings = settings(&self.config).map_err(|bad| Failure::Settings(Some(bad.words())))?;
-        let rows: Vec<Row> = Folder::at(&settings.journal).latest()?.into_iter().map(Row::of).collect();
+        let rows = rows(&Folder::at(&settings.journal))?;
         if self.json {
             say(&serde_json::to_string_pretty(&rows)?)?;
         } else {

@@ -58,12 +58,13 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
         };
     }
     let mom = &at.site.settings.mom.certname;
-    let [server, names] = at.site.printed(at.master(), "main", ["server", "dns_alt_names"]).await?;
+    let [server, names, own] =
+        at.site.printed(at.master(), "main", ["server", "dns_alt_names", "certname"]).await?;
     let [agents] = at.site.printed(at.master(), "agent", ["server"]).await?;
     let wanted: BTreeSet<&str> =
         at.site.settings.certificate.dns_alt_names.iter().map(String::as_str).collect();
     let there: BTreeSet<&str> = names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-    if server == mom.as_str() && agents == server && there == wanted {
+    if server == mom.as_str() && agents == server && there == wanted && own == at.master().as_str() {
         let facts = Facts::none().and("server", server).and("dns_alt_names", names);
         return Ok(Looked::There(facts));
     }
@@ -71,7 +72,9 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
     if untouched || server == mom.as_str() && agents == server && there.is_empty() && !task.is_again() {
         return Ok(Looked::Missing(Facts::none()));
     }
-    let reason = if server == mom.as_str() && agents == server {
+    let reason = if own != at.master().as_str() {
+        format!("the agent's certname is {own}, not {}", at.master())
+    } else if server == mom.as_str() && agents == server {
         format!("the agent's alternative names are {names:?}, expected {wanted:?}")
     } else {
         format!("the agent's server is {agents} ([main] {server}), not the Master of Masters {mom}")
@@ -106,7 +109,7 @@ pub(super) async fn act(at: &Enrolling<'_>) -> Act {
             (CommandLine::script(SCRIPT, words), ca()?)
         }
         By::Settings => {
-            let mut words = vec![at.site.puppet_program()];
+            let mut words = vec![at.site.puppet_program(), "certname".to_owned(), host.to_string()];
             words.extend(values(at).into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
             let mut input = attributes(at).into_bytes();
             input.extend(ca()?);

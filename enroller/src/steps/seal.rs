@@ -14,8 +14,8 @@ use crate::ask::Stranger;
 use crate::pipeline::{Facts, Looked, Stop, StopKind, ToAct, ToLook};
 use crate::runs;
 
-/// For the restart that a run has asked for: Puppet Server starts in a minute or two, on a busy machine in three.
-const RESTARTED: Duration = Duration::from_secs(5 * 60);
+/// Answers for so long without a gap, after a run that was to seal it, are no restart that is still to come.
+const NO_RESTART: Duration = Duration::from_secs(60);
 
 pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
     match at.site.settings.master.kind {
@@ -28,9 +28,13 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
         Kind::Sealed { isolation: Isolation::DoorCa } => {}
     }
     let was_open = task.known().noted.as_ref().is_some_and(|noted| noted.get("answered").is_some());
-    let began = Instant::now();
+    let mut answers_since = None;
     loop {
-        match strangers(at).await {
+        let met = strangers(at).await;
+        if !matches!(met, Strangers::Answered(_)) {
+            answers_since = None;
+        }
+        match met {
             Strangers::Refused(alerts) => {
                 let facts = Facts::none().and("kind", "sealed").and("refused", alerts);
                 let facts = if was_open { facts.and("restart", "seen") } else { facts };
@@ -39,12 +43,14 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
             Strangers::Answered(line) if !task.is_again() => {
                 return Ok(Looked::Missing(Facts::none().and("answered", line)));
             }
-            Strangers::Answered(line) if began.elapsed() > RESTARTED => {
+            Strangers::Answered(line)
+                if answers_since.get_or_insert_with(Instant::now).elapsed() > NO_RESTART =>
+            {
                 let reason = format!("{} answers strangers after its run: {line}", at.master());
                 let way_out = "have its classes seal it (stagedoor::sealed, with its restart), then resume";
                 return Err(Stop::new(StopKind::Refused, reason, way_out));
             }
-            // A restart takes a while after the run that asked for it.
+            // A restart may come a while after the run that asked for it; the step's deadline ends the waiting.
             Strangers::Answered(_) => sleep(BETWEEN).await,
             Strangers::Unknown(why) if !task.is_again() => {
                 return Ok(Looked::Missing(Facts::none().and("unknown", why)));

@@ -13,9 +13,9 @@ use crate::pipeline::{Facts, Looked, Stop, StopKind, ToLook};
 use judge::{Seen, judge};
 
 pub(super) fn look(task: &ToLook) -> Look {
-    // What was seen in those minutes cannot be seen again.
-    Ok(match &task.known().acted {
-        Some(seen) => Looked::There(seen.clone()),
+    // What was seen in those minutes is on record, and cannot be seen again.
+    Ok(match task.known().acted {
+        Some(_) => Looked::There(Facts::none()),
         None => Looked::Missing(Facts::none()),
     })
 }

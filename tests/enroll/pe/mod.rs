@@ -41,7 +41,8 @@ impl Pe {
         if version == Version::V3 {
             site.papers.listen_keys = "pass_old_tls = true".to_owned();
         }
-        let mut there = Installation::around_these(&site, &[plan]);
+        let mut there = Installation::of(&site, [plan]);
+        site.mom.autosign(false);
         there.paper.door("door1.example.com", &site.papers);
         let pe = Enterprise::beside(&mut there, &site.ca, &site.mom, version);
         Self { scene: Scene { fleet: site.open().await, there }, pe }

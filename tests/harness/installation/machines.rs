@@ -25,6 +25,7 @@ use super::pe::Classifier;
 use super::{CONSOLE, PUPPETDB, PuppetDb, Settings};
 use crate::answer::{Act, Answer};
 use crate::ca::DoorCa;
+use crate::fleet::Site;
 use crate::identity::{Identity, KeyKind, Leaf};
 use crate::listening::Speaks;
 use crate::master::{Master, Plan};
@@ -110,10 +111,9 @@ pub enum Turn {
 impl Machines {
     pub(super) fn start(
         folder: &Path,
-        door_ca: Arc<DoorCa>,
-        mom: Mom,
+        site: &Site,
         puppetdb: Arc<PuppetDb>,
-        new: &[Plan],
+        new: impl IntoIterator<Item = Plan>,
     ) -> Self {
         let mut machines: BTreeMap<String, Machine> = BTreeMap::new();
         for name in [mom::NAME, PUPPETDB, CONSOLE] {
@@ -124,12 +124,12 @@ impl Machines {
         for plan in new {
             let machine = Machine { sealed: !plan.open, ..Machine::default() };
             machines.insert(plan.name.clone(), machine);
-            masters.insert(plan.name.clone(), Master::not_yet(plan.clone()));
+            masters.insert(plan.name.clone(), Master::not_yet(plan));
         }
         let all = Arc::new(All {
             folder: folder.to_owned(),
-            door_ca,
-            mom,
+            door_ca: site.door_ca.clone(),
+            mom: site.mom.clone(),
             puppetdb,
             machines: Mutex::new(machines),
             masters,
@@ -473,6 +473,7 @@ impl All {
             | "agent_disabled_lockfile"
             | "agent_catalog_run_lockfile" => file(name),
             "noop" => "false".to_owned(),
+            "certname" => host.to_owned(),
             "environmentpath" => self.folder.join(format!("{host}.environments")).display().to_string(),
             name => {
                 let set = self.machine(host, |machine| machine.settings.get(name).cloned());

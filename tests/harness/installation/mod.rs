@@ -31,11 +31,11 @@ pub use program::{Said, binary};
 pub use puppetdb::PuppetDb;
 pub use settings::Paper;
 
-use crate::ca::{DoorCa, PuppetCa};
+use crate::ca::PuppetCa;
 use crate::fleet::Site;
 use crate::identity::Leaf;
-use crate::master::{Master, Plan};
-use crate::mom::{self, Mom};
+use crate::master::Plan;
+use crate::mom;
 
 /// The certname of the enroller's own certificate.
 pub const ENROLLER: &str = "enroller.example.com";
@@ -59,47 +59,24 @@ impl Installation {
     /// One around this site, with these machines that have no agent yet: their certnames.
     #[must_use]
     pub fn around(site: &Site, new: &[&str]) -> Self {
-        Self::of(&site.ca, &site.door_ca, &site.mom, &site.masters, new)
+        site.mom.autosign(false);
+        Self::of(site, new.iter().map(|name| Self::plan(name)))
     }
 
-    /// One around this site, with machines that become these masters.
+    /// One around this site, with machines that have no agent yet and become masters like these. The site's own masters
+    /// serve already: their names are on the lists.
     #[must_use]
-    pub fn around_these(site: &Site, new: &[Plan]) -> Self {
-        Self::of_these(&site.ca, &site.door_ca, &site.mom, &site.masters, new)
-    }
-
-    /// One with this CA and this Master of Masters. The masters that are given serve already: their names are on the
-    /// lists.
-    #[must_use]
-    pub fn of(
-        ca: &Arc<PuppetCa>,
-        door_ca: &Arc<DoorCa>,
-        mom: &Mom,
-        masters: &[Master],
-        new: &[&str],
-    ) -> Self {
-        let plans: Vec<Plan> = new.iter().map(|name| Self::plan(name)).collect();
-        Self::of_these(ca, door_ca, mom, masters, &plans)
-    }
-
-    fn of_these(
-        ca: &Arc<PuppetCa>,
-        door_ca: &Arc<DoorCa>,
-        mom: &Mom,
-        masters: &[Master],
-        new: &[Plan],
-    ) -> Self {
+    pub fn of(site: &Site, new: impl IntoIterator<Item = Plan>) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let puppetdb = PuppetDb::start(ca);
-        mom.let_administer(ENROLLER);
-        mom.autosign(false);
-        for master in masters {
+        let puppetdb = PuppetDb::start(&site.ca);
+        site.mom.let_administer(ENROLLER);
+        for master in &site.masters {
             puppetdb.knows(master.name());
         }
         puppetdb.knows(mom::NAME);
         puppetdb.knows(ENROLLER);
-        let machines = Machines::start(folder.path(), door_ca.clone(), mom.clone(), puppetdb.clone(), new);
-        let paper = Paper::write(folder.path(), ca, mom, &puppetdb, &machines);
+        let machines = Machines::start(folder.path(), site, puppetdb.clone(), new);
+        let paper = Paper::write(folder.path(), &site.ca, &site.mom, &puppetdb, &machines);
         Self { puppetdb, machines, paper, _folder: folder }
     }
 
@@ -122,5 +99,5 @@ pub(crate) type Settings = BTreeMap<String, String>;
 /// The enroller's own certificate.
 #[must_use]
 pub fn enroller(ca: &PuppetCa) -> crate::identity::Identity {
-    ca.issue(&Leaf::node(ENROLLER))
+    ca.issue(&Leaf::server(ENROLLER))
 }

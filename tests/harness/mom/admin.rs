@@ -20,6 +20,8 @@ pub(super) struct Admin {
     allowed: Mutex<BTreeSet<String>>,
     tokens: Mutex<BTreeSet<String>>,
     alternative_names: AtomicBool,
+    /// Whether only requests without alternative names are signed as they come.
+    pub(super) plain_alone: AtomicBool,
     catalog_bytes: Mutex<usize>,
 }
 
@@ -29,6 +31,7 @@ impl Default for Admin {
             allowed: Mutex::default(),
             tokens: Mutex::default(),
             alternative_names: AtomicBool::new(true),
+            plain_alone: AtomicBool::new(false),
             catalog_bytes: Mutex::new(2048),
         }
     }
@@ -58,6 +61,11 @@ impl Mom {
     /// `allow-subject-alt-names`.
     pub fn allow_alternative_names(&self, on: bool) {
         self.desk.admin.alternative_names.store(on, Ordering::Relaxed);
+    }
+
+    /// Requests with alternative names wait for somebody, whatever is signed as it comes.
+    pub fn autosign_plain_alone(&self) {
+        self.desk.admin.plain_alone.store(true, Ordering::Relaxed);
     }
 
     /// How large the catalogs are that it compiles: other than a master's, and the two differ.

@@ -106,7 +106,7 @@ fn whose_work_was_it(reached: &Reached, name: &str) -> Result<()> {
 fn report(lab: &Lab, name: &str, status: &str, not: &str) -> Result<String> {
     let (hash, _) =
         until(&format!("PuppetDB has a report of {name}: {status}"), Duration::from_secs(60), || {
-            let node = lab.puppetdb().node(name)?.unwrap_or_default();
+            let node = lab.puppetdb().knows(name)?.unwrap_or_default();
             let text =
                 |key: &str| node.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
             let hash = text("latest_report_hash");

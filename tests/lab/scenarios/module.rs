@@ -12,7 +12,7 @@ use crate::door_ca::DoorCa;
 use crate::lab::Lab;
 use crate::machine::{copy, make_folder, read, write};
 use crate::program::{Ended, run, succeed};
-use crate::sealing::module;
+use crate::sealing::{infrastructure, module};
 
 pub(super) fn the_module_refuses_what_would_open_a_master(lab: &Lab) -> Result<()> {
     let bench = Bench::new(lab, "refusals")?;
@@ -126,9 +126,10 @@ pub(super) fn pes_own_values_give_way_to_the_seal(lab: &Lab) -> Result<()> {
 
 pub(super) fn the_module_is_clean(_: &Lab) -> Result<()> {
     let module = module();
-    succeed(Command::new("puppet-lint").arg("--fail-on-warnings").arg(&module))?;
+    succeed(Command::new("puppet-lint").arg("--fail-on-warnings").args([&module, &infrastructure()]))?;
     let mut validate = Command::new("puppet");
     validate.args(["parser", "validate"]).current_dir(&module).args(["manifests", "functions", "types"]);
+    validate.arg(infrastructure());
     succeed(&mut validate)?;
     saw("puppet-lint and puppet parser validate have nothing to say");
     succeed(Command::new("ruby").arg(module.join("spec/document.rb")))?;

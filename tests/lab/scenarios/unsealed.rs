@@ -60,6 +60,8 @@ pub(super) fn a_run_that_opens_a_master_takes_it_out_within_a_minute(lab: &Lab) 
         first.host.name
     ));
 
+    super::enrolling::strangers_keep_it_out(lab, second.host)?;
+
     let agent = Some(&thief.own);
     opened(lab, &thief, &first, agent, "ssl-ca-cert is Puppet's own again", Master::let_agents_in_by_puppet)?;
     let mark = second.access_log().mark()?;

@@ -153,3 +153,27 @@ fn a_folder_or_a_program_that_cannot_be_used_is_told() {
     fs::remove_file(site.folder.path().join("run/admin.sock")).unwrap();
     assert_eq!(site.found().warnings[0].key, "door[0].socket");
 }
+
+#[test]
+fn programs_and_facts_that_steps_will_use_are_looked_at_before() {
+    let mut site = Site::new();
+    site.text = site.text.replace("#   facts = \"", "facts = \"");
+    let path = site.folder.path().join("etc/enroller/canary.json");
+    assert!(
+        site.error().contains("canary.facts: ") && site.error().contains("expected a file"),
+        "{}",
+        site.error()
+    );
+    fs::write(&path, "[]").unwrap();
+    assert!(site.error().contains("one JSON object of facts"), "{}", site.error());
+    fs::write(&path, "{\"datacenter\": \"east\"}").unwrap();
+    assert!(site.found().errors.is_empty());
+    site.text = site.text.replace(
+        "#   command = [\"/usr/local/bin/seal-master\"",
+        "command = [\"/usr/local/bin/seal-master\"",
+    );
+    assert_eq!(
+        site.error(),
+        "seal.command: /usr/local/bin/seal-master: expected a program that can be started"
+    );
+}
