@@ -237,12 +237,6 @@ impl Answer {
 }
 
 impl NoAnswer {
-    /// Whether the server shares no version of TLS or cipher suite with this program, as servers on Java 7 do.
-    #[must_use]
-    pub const fn is_old_tls(&self) -> bool {
-        matches!(self, Self::NotTls { source: NotTls::NothingInCommon, .. })
-    }
-
     /// The stop that this is for a step.
     #[must_use]
     pub fn stop(&self) -> Stop {

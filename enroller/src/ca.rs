@@ -165,7 +165,7 @@ impl<'s> Ca<'s> {
             return Ok(());
         }
         let said = ended.last_words();
-        if wanted == Wanted::Signed && said.contains("409") {
+        if wanted == Wanted::Signed && said.contains("code: 409") {
             return Err(conflict(name, &said));
         }
         let mut reason = format!("{mom}: `{command}` ended with {}: {said}", ended.code);

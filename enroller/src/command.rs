@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `carry` | `enroll`, `adopt`, `retire`, `resume`: an enrollment carried on to its end or to where it stops |
+//! | `procedures` | `enroll`, `adopt`, `retire`, `resume`: an enrollment carried on to its end or to where it stops |
 //! | `plan` | `stagedoor-enroller plan`: what each step finds, and would do |
 //! | `serve` | `stagedoor-enroller serve`: the sidecar |
 //! | `check` | `stagedoor-enroller check`: everything that an enrollment would stumble over, told before |
@@ -11,9 +11,9 @@
 //! Exit codes: 0 done, 1 failed, 64 bad usage or settings. What was asked for goes to the standard output, mistakes
 //! and errors to the standard error.
 
-mod carry;
 mod check;
 mod plan;
+mod procedures;
 mod serve;
 mod status;
 
@@ -27,8 +27,6 @@ use stagedoor_config::mistake::{Mistake, report};
 use stagedoor_config::read::{self, NotRead};
 
 use crate::words::chain;
-
-pub(crate) use status::{Row, rows, standings};
 
 /// Where the settings are, unless said otherwise.
 const SETTINGS: &str = "/etc/stagedoor/enroller.toml";
@@ -48,13 +46,13 @@ struct Line {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Take a new master from a machine without an agent to one that serves.
-    Enroll(carry::Enroll),
+    Enroll(procedures::Enroll),
     /// Take a master that serves already: its earlier runs are read, not repeated.
-    Adopt(carry::Adopt),
+    Adopt(procedures::Adopt),
     /// Go on with an enrollment that stopped or was cut off.
-    Resume(carry::Resume),
+    Resume(procedures::Resume),
     /// Take a master from the doors to a name that is on no list.
-    Retire(carry::Retire),
+    Retire(procedures::Retire),
     /// Say what each step finds and would do, and change nothing.
     Plan(plan::Plan),
     /// Take enrollments over a socket, one after the other.

@@ -80,14 +80,6 @@ impl<'s> AskedDoor<'s> {
         self.read(Question::get("/v1/masters")).await
     }
 
-    /// What a master says of itself, as the door relays it.
-    ///
-    /// # Errors
-    /// The door cannot be asked.
-    pub async fn status_of(&self, master: &Certname) -> Result<Answer, NotDone> {
-        self.ask(Question::get(format!("/v1/masters/{master}/status?level=critical"))).await
-    }
-
     /// Puts a master on the roster, for its canary alone.
     ///
     /// # Errors

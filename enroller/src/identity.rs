@@ -13,7 +13,7 @@ use stagedoor_config::proxy::KeyPair;
 use stagedoor_config::read::{self, NotRead};
 
 /// A certificate chain and its key, ready to be shown.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Identity {
     key: CertifiedKey,
 }
@@ -32,6 +32,14 @@ pub enum NotAnIdentity {
         /// What is wrong; none where nothing is in it.
         #[source]
         source: Option<pem::Error>,
+    },
+    /// Everyone may read the key.
+    #[error("{}: expected a private key that not everyone may read, and its mode is {mode:03o}: chmod 600, and have the certificate revoked", .path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
     },
     /// No key in it.
     #[error("{}: expected a private key in PEM form, without a passphrase", .path.display())]
@@ -65,6 +73,9 @@ impl Identity {
             .map_err(|error| not_one(Some(error)))?;
         if chain.is_empty() {
             return Err(not_one(None));
+        }
+        if let Some(exposed) = read::exposed(&files.key)?.filter(|exposed| exposed.mode & 0o004 != 0) {
+            return Err(NotAnIdentity::Exposed { path: exposed.path, mode: exposed.mode });
         }
         let key = PrivateKeyDer::from_pem_slice(&read::bytes(&files.key)?)
             .map_err(|_| NotAnIdentity::Key { path: files.key.clone() })?;

@@ -13,11 +13,13 @@
 //! |---|---|
 //! | `line` | a journal's text, both ways (pure) |
 //! | `lock` | one process per master |
+//! | `rows` | how each master's latest enrollment stands, for people and programs |
 //! | `refused` | why there is no journal to write to |
 
 mod line;
 mod lock;
 mod refused;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -30,10 +32,11 @@ pub use line::{LARGEST, NotAJournal, Read, VERSION, WrongLine};
 use lock::{Lock, Of};
 pub use refused::JournalError;
 use refused::failed;
+pub use rows::{Row, rows, standings};
 use stagedoor_config::certname::Certname;
 use stagedoor_config::read;
 
-use crate::pipeline::{Entry, Facts, Plan, Progress, Standing, Step, Stop};
+use crate::pipeline::{Entry, Facts, Plan, Progress, Stop};
 
 /// Who may read a journal: its owner and its group.
 const MODE: u32 = 0o640;
@@ -106,7 +109,7 @@ impl Folder {
         let lock = self.lock(&master)?;
         let latest = self.latest_of(&master)?;
         if let Some((_, path)) = &latest
-            && let Some(step) = read(path)?.progress.step_left()
+            && let Some(step) = read(path)?.progress.step_left().cloned()
         {
             return Err(JournalError::Unfinished { master, path: path.clone(), step });
         }
@@ -138,6 +141,26 @@ impl Folder {
         }
         journal.append(Entry::Resumed)?;
         Ok(Resumed { journal, cut: torn })
+    }
+
+    /// Whether an enrollment of this master can be begun, or taken up, as far as its journals say now.
+    ///
+    /// # Errors
+    /// As for [`Folder::begin`] and [`Folder::resume`].
+    pub fn can(&self, begin: bool, master: &Certname) -> Result<(), JournalError> {
+        let latest = self.latest_of(master)?;
+        let left =
+            latest.as_ref().map(|(_, path)| Ok::<_, JournalError>(read(path)?.progress.step_left().cloned()));
+        match (begin, latest.map(|(_, path)| path), left.transpose()?.flatten()) {
+            (true, Some(path), Some(step)) => {
+                Err(JournalError::Unfinished { master: master.clone(), path, step })
+            }
+            (true, ..) | (false, Some(_), Some(_)) => Ok(()),
+            (false, Some(path), None) => Err(JournalError::Over { master: master.clone(), path }),
+            (false, None, _) => {
+                Err(JournalError::Unknown { master: master.clone(), folder: self.path.clone() })
+            }
+        }
     }
 
     /// Gives an enrollment up, so that another can begin. What it has done stays as it is.
@@ -307,16 +330,6 @@ impl Journal {
             }
             Entry::Abandoned { reason } => Entry::abandoned(&self.without_secrets(&reason)),
             Entry::Resumed => Entry::Resumed,
-        }
-    }
-}
-
-impl Progress {
-    /// The first step that is not done, of an enrollment that is not over.
-    fn step_left(&self) -> Option<Step> {
-        match self.standing() {
-            Standing::Begun(step) | Standing::Stopped(step, _) => Some(step),
-            Standing::Finished | Standing::Abandoned(_) => None,
         }
     }
 }

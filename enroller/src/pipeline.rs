@@ -20,9 +20,11 @@
 //! | `plan` | the procedures, their steps and their order |
 //! | `progress` | what is done, moved by recorded entries |
 //! | `outcome` | what looking and acting come to; facts that are worth recording |
+//! | `evidence` | whether runs that took place before came in their order |
 //! | `report` | whether an ordered run has succeeded, from the reports of a node |
 #![deny(clippy::disallowed_methods)]
 
+pub mod evidence;
 mod outcome;
 mod plan;
 mod progress;

@@ -10,6 +10,7 @@ use stagedoor_config::certname::Certname;
 use stagedoor_config::enroller::{Preset, Server};
 
 use crate::ask::{Answer, Question};
+use crate::pipeline::evidence::Past;
 use crate::pipeline::report::{Catalog, Report, Status};
 use crate::pipeline::{Stop, StopKind};
 use crate::site::Site;
@@ -18,8 +19,17 @@ use crate::site::Site;
 const MOST_REPORTS: usize = 24;
 /// The same where each comes whole, with its resources and its log.
 const FEW_REPORTS: usize = 3;
-const FIELDS: [&str; 7] =
-    ["hash", "status", "noop", "cached_catalog_status", "transaction_uuid", "job_id", "receive_time"];
+const FIELDS: [&str; 9] = [
+    "hash",
+    "status",
+    "noop",
+    "cached_catalog_status",
+    "transaction_uuid",
+    "job_id",
+    "start_time",
+    "end_time",
+    "receive_time",
+];
 /// PuppetDB counts in milliseconds.
 const SPAN: SignedDuration = SignedDuration::from_millis(1);
 
@@ -30,15 +40,6 @@ pub struct PuppetDb<'s> {
     server: &'s Server,
 }
 
-/// A report, and when PuppetDB came by it, by its own clock: what is earlier and later there can be told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    /// What it says.
-    pub report: Report,
-    /// RFC 3339, always with the same offset and digits, so that texts compare as times do.
-    pub at: String,
-}
-
 #[derive(Debug, Deserialize)]
 struct Row {
     hash: String,
@@ -47,7 +48,9 @@ struct Row {
     cached_catalog_status: Option<String>,
     transaction_uuid: Option<String>,
     job_id: Option<String>,
-    receive_time: String,
+    start_time: Option<Timestamp>,
+    end_time: Option<Timestamp>,
+    receive_time: Timestamp,
 }
 
 /// A node as PuppetDB knows it: when it was last heard of, and whether it counts.
@@ -79,7 +82,7 @@ impl<'s> PuppetDb<'s> {
     ///
     /// # Errors
     /// PuppetDB cannot be asked, or refuses.
-    pub async fn reports(&self, node: &Certname) -> Result<Vec<Received>, Stop> {
+    pub async fn reports(&self, node: &Certname) -> Result<Vec<Past>, Stop> {
         let order = json!([{"field": "receive_time", "order": "desc"}]);
         let own = json!(["=", "certname", node.as_str()]);
         // Before 2016 not every field was known, and a query that names an unknown one is refused.
@@ -94,7 +97,7 @@ impl<'s> PuppetDb<'s> {
         );
         let answer = self.ask(&Question::get(path).shown()).await?;
         let rows: Vec<Row> = answer.read(&self.server.address).map_err(|error| error.stop())?;
-        Ok(rows.into_iter().map(Row::received).collect())
+        Ok(rows.into_iter().map(Row::past).collect())
     }
 
     /// Whether the node is one that PuppetDB counts: known, and neither deactivated nor expired.
@@ -172,7 +175,7 @@ impl<'s> PuppetDb<'s> {
 }
 
 impl Row {
-    fn received(self) -> Received {
+    fn past(self) -> Past {
         let status = match self.status.as_deref() {
             Some("changed") => Status::Changed,
             Some("unchanged") => Status::Unchanged,
@@ -192,7 +195,7 @@ impl Row {
             job: self.job_id,
             transaction: self.transaction_uuid,
         };
-        Received { report, at: self.receive_time }
+        Past { report, lasted: self.start_time.zip(self.end_time), received: self.receive_time }
     }
 }
 
@@ -216,15 +219,16 @@ mod tests {
 
     #[test]
     fn a_report_that_does_not_say_how_it_ended_has_not_ended_well() {
-        let row = |text: &str| serde_json::from_str::<Row>(text).unwrap().received().report;
+        let row = |text: &str| serde_json::from_str::<Row>(text).unwrap().past().report;
         let good = row(
             r#"{"hash":"a1","status":"unchanged","noop":false,"cached_catalog_status":"not_used","transaction_uuid":"u","job_id":null,"receive_time":"2026-11-29T20:00:00.000Z"}"#,
         );
         assert_eq!((good.status, good.catalog, good.noop), (Status::Unchanged, Catalog::Fresh, false));
-        let odd = row(r#"{"hash":"a1","receive_time":"x"}"#);
+        let odd = row(r#"{"hash":"a1","receive_time":"2026-11-29T20:00:00Z"}"#);
         assert_eq!((odd.status, odd.job), (Status::Failed, None));
-        let cached =
-            row(r#"{"hash":"a","status":"changed","cached_catalog_status":"on_failure","receive_time":"x"}"#);
+        let cached = row(
+            r#"{"hash":"a","status":"changed","cached_catalog_status":"on_failure","receive_time":"2026-11-29T20:00:00Z"}"#,
+        );
         assert_eq!(cached.catalog, Catalog::CachedOnFailure);
     }
 

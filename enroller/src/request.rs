@@ -30,7 +30,11 @@ const AUTHORIZATION: &str = "1.3.6.1.4.1.34380.1.3.";
 const AUTO_RENEW: &str = "1.3.6.1.4.1.34380.1.3.2";
 const ALTERNATIVE_NAMES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
-const EXTENSION_REQUEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.14");
+/// Under which a request asks for extensions: the standard's name, and Microsoft's, which Puppet's Ruby CA signs as well.
+const EXTENSION_REQUESTS: [ObjectIdentifier; 2] = [
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.14"),
+    ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.2.1.14"),
+];
 /// What a CA adds to every certificate by itself: key identifiers, constraints, usages, and Netscape's comment.
 const OF_THE_CA: [&str; 6] =
     ["2.5.29.14", "2.5.29.35", "2.5.29.19", "2.5.29.15", "2.5.29.37", "2.16.840.1.113730.1.13"];
@@ -199,7 +203,7 @@ pub fn fingerprint(text: &str) -> Option<String> {
 /// Extensions that stand in a request's attributes. What else stands there goes into no certificate.
 fn requested(attributes: &Attributes) -> Option<Vec<Extension>> {
     let mut all = Vec::new();
-    for attribute in attributes.iter().filter(|attribute| attribute.oid == EXTENSION_REQUEST) {
+    for attribute in attributes.iter().filter(|attribute| EXTENSION_REQUESTS.contains(&attribute.oid)) {
         for value in attribute.values.iter() {
             all.extend(Vec::<Extension>::from_der(&value.to_der().ok()?).ok()?);
         }

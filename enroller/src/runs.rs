@@ -10,6 +10,7 @@
 //! | `mcollective` | `mco` on the Master of Masters |
 //! | `command` | a program here |
 //! | `observe` | nobody: hosts run by themselves |
+//! | `own` | (tries until a run is over, and has its name) |
 //! | `latest` | (reads what is known of a node's latest runs) |
 //! | `last_run_report` | (the text of the report that an agent keeps, pure) |
 
@@ -18,6 +19,7 @@ pub mod last_run_report;
 pub mod latest;
 mod mcollective;
 mod orchestrator;
+mod own;
 mod ssh;
 
 use stagedoor_config::certname::Certname;

@@ -18,7 +18,8 @@
 //! |---|---|
 //! | `queue` | who waits (pure) |
 //! | `work` | one enrollment after the other |
-//! | `listen` | the socket and the port |
+//! | `listen` | the socket |
+//! | `tls` | the port |
 //! | `routes` | requests and answers |
 //! | `metrics` | what is counted |
 
@@ -26,6 +27,7 @@ mod listen;
 mod metrics;
 mod queue;
 mod routes;
+mod tls;
 mod work;
 
 use std::io;
@@ -64,6 +66,11 @@ pub enum NotServed {
     /// The TLS library.
     #[error("TLS cannot be set up")]
     Library(#[from] rustls::Error),
+    /// What carries enrollments on has ended.
+    #[error(
+        "what carries enrollments on has ended by a mistake of this program's; started again, it goes on where it was"
+    )]
+    Ended(#[source] Option<tokio::task::JoinError>),
     /// The system gives no thread, runtime or signal.
     #[error("start")]
     System(#[from] io::Error),
@@ -101,12 +108,14 @@ pub fn serve(settings: Settings) -> Result<(), NotServed> {
             metrics: Metrics::new(),
         });
         listen::open(&desk)?;
-        let working = tokio::spawn(work::work(Arc::clone(&desk)));
+        let mut working = tokio::spawn(work::work(Arc::clone(&desk)));
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            // It never ends but by a mistake of this program's: whoever watches it is to start it again.
+            ended = &mut working => return Err(NotServed::Ended(ended.err())),
         }
         // What it does elsewhere goes on there; its journal says how far it came.
         working.abort();

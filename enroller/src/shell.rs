@@ -22,8 +22,9 @@ use tokio::process::Command;
 use tokio::time::timeout;
 pub use words::{CommandLine, NotACommand};
 
-/// The most bytes of each output that are kept: a long run's words, and no more of a program that never stops.
-const MOST_SAID: usize = 1 << 20;
+/// The most bytes of the beginning and of the end of each output that are kept: a catalog, or a long run's words, and no
+/// more of a program that never stops.
+const MOST_SAID: usize = 8 << 20;
 /// What `ssh` exits with when it is `ssh` that failed.
 const OWN_FAILURE: i32 = 255;
 
@@ -156,8 +157,8 @@ impl Shell {
         let mut command = Command::new(&ssh.program);
         command.args(arguments(ssh)).arg("--").arg(host.as_str()).arg(line.as_str());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        // No variable of this process reaches another machine, and messages are in a language that is known here.
-        command.env("LC_ALL", "C.UTF-8");
+        // Systems' own settings send the language along, and words in another one would not be known here.
+        command.env("LC_ALL", "C.UTF-8").env_remove("LANG").env_remove("LANGUAGE");
         let broken = |source| NotRun::Broken { host: host.clone(), source };
         let mut child =
             command.spawn().map_err(|source| NotRun::NoProgram { program: ssh.program.clone(), source })?;
@@ -213,22 +214,28 @@ fn arguments(ssh: &Ssh) -> Vec<String> {
     all
 }
 
-/// Everything that is said; the beginning and the end of it, where it is more than [`MOST_SAID`].
-async fn hear(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<String> {
+/// Everything that is said; of more than three times [`MOST_SAID`], so much of its beginning and at least that of its end.
+pub(crate) async fn hear(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<String> {
     let Some(mut pipe) = pipe else { return Ok(String::new()) };
-    let (mut kept, mut piece) = (Vec::new(), vec![0_u8; 16 << 10]);
+    let (mut first, mut last, mut piece) = (Vec::new(), Vec::new(), vec![0_u8; 16 << 10]);
+    let mut left_out = false;
     loop {
         let count = pipe.read(&mut piece).await?;
-        if count == 0 {
-            break;
-        }
-        kept.extend_from_slice(piece.get(..count).unwrap_or_default());
-        if kept.len() > MOST_SAID {
-            // What went wrong is said last.
-            kept.drain(..MOST_SAID / 2);
+        let Some(heard) = piece.get(..count).filter(|heard| !heard.is_empty()) else { break };
+        let (begins, goes_on) = heard.split_at(heard.len().min(MOST_SAID.saturating_sub(first.len())));
+        first.extend_from_slice(begins);
+        last.extend_from_slice(goes_on);
+        if last.len() > 2 * MOST_SAID {
+            last.drain(..MOST_SAID);
+            left_out = true;
         }
     }
-    Ok(String::from_utf8_lossy(&kept).into_owned())
+    let mut said = String::from_utf8_lossy(&first).into_owned();
+    if left_out {
+        said.push_str(" … ");
+    }
+    said.push_str(&String::from_utf8_lossy(&last));
+    Ok(said)
 }
 
 #[cfg(test)]
@@ -299,10 +306,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_much_that_is_said_is_kept() {
-        let (_folder, shell) =
-            in_place_of_ssh("head -c 3000000 /dev/zero | tr '\\0' x; echo; echo the end; exit 1");
+    async fn the_beginning_and_the_end_of_much_that_is_said_are_kept() {
+        let (_folder, shell) = in_place_of_ssh(
+            "echo the beginning; head -c 40000000 /dev/zero | tr '\\0' x; echo; echo the end; exit 1",
+        );
         let ended = shell.run(&host(), &CommandLine::of(["puppet"]).unwrap(), b"").await.unwrap();
-        assert!(ended.out.len() <= MOST_SAID + (16 << 10) && ended.out.ends_with("the end\n"));
+        assert!(ended.out.len() <= 3 * MOST_SAID + (32 << 10), "{}", ended.out.len());
+        assert!(ended.out.starts_with("the beginning\n") && ended.out.ends_with("the end\n"));
+        let (_folder, shell) = in_place_of_ssh("head -c 20000000 /dev/zero | tr '\\0' x");
+        let ended = shell.run(&host(), &CommandLine::of(["curl"]).unwrap(), b"").await.unwrap();
+        assert_eq!(ended.out.len(), 20_000_000, "nothing is left out of that");
     }
 }

@@ -49,7 +49,7 @@ impl Steps for Killed<'_> {
 }
 
 /// Carries on in one process; none where it was killed at this point.
-async fn process(scene: &Scene, at: usize) -> Option<End> {
+pub(super) async fn process(scene: &Scene, at: usize, permits: Permits) -> Option<End> {
     let file = scene.there.paper.settle();
     let settings =
         Settings::parse(Path::new("enroller.toml"), &std::fs::read_to_string(file).unwrap()).unwrap();
@@ -65,7 +65,7 @@ async fn process(scene: &Scene, at: usize) -> Option<End> {
     };
     let site = Site::open(settings).unwrap();
     let plan = journal.progress().plan().clone();
-    let steps = Enrolling { site: &site, plan, permits: Permits::default() };
+    let steps = Enrolling { site: &site, plan, permits };
     let killed = Killed { steps, points: AtomicUsize::new(0), at, killed: Notify::new() };
     let mut tell = |_: &stagedoor_enroller::drive::Told| {};
     tokio::select! {
@@ -75,6 +75,8 @@ async fn process(scene: &Scene, at: usize) -> Option<End> {
     }
 }
 
+/// Check is done, and nobody is admitted.
+pub(super) const BEFORE_ADMIT: usize = 13;
 /// Acts of one enrollment: install, sign, first run, two runs, check, admit, watch. The seal is there already.
 const POINTS: usize = 16;
 
@@ -82,8 +84,12 @@ const POINTS: usize = 16;
 async fn killed_before_and_after_each_act_an_enrollment_comes_to_the_same_end() {
     for at in 1..=POINTS {
         let scene = Scene::open().await;
-        assert_eq!(process(&scene, at).await, None, "nobody was killed at point {at}");
-        assert_eq!(process(&scene, usize::MAX).await, Some(End::Finished), "killed at point {at}");
+        assert_eq!(process(&scene, at, Permits::default()).await, None, "nobody was killed at point {at}");
+        assert_eq!(
+            process(&scene, usize::MAX, Permits::default()).await,
+            Some(End::Finished),
+            "killed at point {at}"
+        );
         assert_eq!(scene.standing(NEW).await.as_deref(), Some("admitted"));
         assert_eq!(scene.fleet.mom.times_signed(NEW), 1, "killed at point {at}");
         assert_eq!(scene.fleet.mom.times_signed(&format!("canary.{NEW}")), 1, "killed at point {at}");
@@ -92,7 +98,11 @@ async fn killed_before_and_after_each_act_an_enrollment_comes_to_the_same_end() 
         assert!(last > runs.iter().position(|host| host == NEW), "{runs:?}");
     }
     let scene = Scene::open().await;
-    assert_eq!(process(&scene, POINTS + 1).await, Some(End::Finished), "there are more points than {POINTS}");
+    assert_eq!(
+        process(&scene, POINTS + 1, Permits::default()).await,
+        Some(End::Finished),
+        "there are more points than {POINTS}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 mod crash;
 mod doors;
 mod ground;
+mod guard;
 mod leave;
 mod order;
 mod pe;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::stages::{self, Machines};
 use super::{
-    Door, DoorAdmin, Extension, NewMaster, Preset, Request, Runner, Runs, Server, Settings, groups, install,
-    proof, runner, serve,
+    Deadlines, Door, DoorAdmin, Extension, NewMaster, Preset, Request, Runner, Runs, Server, Settings, Watch,
+    groups, install, proof, runner, serve,
 };
 use crate::bound::measured;
 use crate::certname::Certname;
@@ -81,6 +81,7 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
         doc.contradiction(&["preset"], expected);
     }
     groups::delegated(groups.as_ref(), ssh.as_ref(), &deadlines, doc);
+    consistent(runs.as_ref(), puppetdb.is_some() || doc.was_taken("puppetdb"), &watch, &deadlines, doc);
     Some(Settings {
         preset: preset?,
         mom: mom?,
@@ -105,6 +106,24 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
         journal: journal?,
         deadlines,
     })
+}
+
+/// What goes with something in another table.
+fn consistent(
+    runs: Option<&Runs>,
+    has_puppetdb: bool,
+    watch: &Watch,
+    deadlines: &Deadlines,
+    doc: &mut Document<'_>,
+) {
+    if runs.is_some_and(|runs| runs.runner == Runner::Observe) && !has_puppetdb {
+        let expected = "[puppetdb]: of runs that nobody starts, its reports are all that is known";
+        doc.contradiction(&["runs.runner"], expected);
+    }
+    if watch.lasts >= deadlines.watch {
+        let expected = "a time shorter than `watch` under [deadlines], which ends it";
+        doc.contradiction(&["watch.lasts", "deadlines.watch"], expected);
+    }
 }
 
 fn preset(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<Preset> {

@@ -54,7 +54,8 @@ impl Preset {
     #[must_use]
     pub const fn runners(self) -> &'static [&'static str] {
         match self {
-            Self::Pe3 => &["mcollective", "ssh", "command", "observe"],
+            // Its PuppetDB does not say of a report what has to be known, and a machine has but its latest.
+            Self::Pe3 => &["mcollective", "ssh", "command"],
             Self::Pe2015 => &["orchestrator", "mcollective", "ssh", "command", "observe"],
             Self::Pe2019 => &["orchestrator", "ssh", "command", "observe"],
             Self::OpenSource => &["ssh", "command", "observe"],

@@ -243,9 +243,25 @@ fn what_a_kind_of_installation_does_not_have_is_refused() {
     assert!(runner("pe-2019", "mcollective").is_err());
     assert_eq!(runner("pe-2015", "mcollective").unwrap(), Runner::Mcollective);
     assert_eq!(runner("pe-2019", "observe").unwrap(), Runner::Observe);
+    assert!(runner("pe-3", "observe").is_err());
     let sealed = SHIPPED.replace("\"open-source\"\n", "\"pe-3\"\n").replace("# kind", "kind");
     let told = parse(&format!("{sealed}[console]\ncertname = \"c\"\n")).unwrap_err();
     assert!(told[0].to_string().contains("master.kind = \"sealed\"") && told.len() == 1, "{told:#?}");
+}
+
+#[test]
+fn what_would_never_come_to_an_end_is_told() {
+    let told = mistake("# lasts = \"5m\"", "lasts = \"30m\"");
+    assert!(told.contains("shorter than `watch` under [deadlines]"), "{told}");
+    let text = SHIPPED.replace("# runner = \"ssh\"", "runner = \"observe\"");
+    assert!(parse(&text).is_ok());
+    let (before, after) = text.split_once("\n[puppetdb]\n").unwrap();
+    let after = after.split_once("\n[").unwrap().1;
+    let told = parse(&format!("{before}\n[{after}")).unwrap_err();
+    assert!(
+        told.iter().any(|told| told.to_string().contains("[puppetdb]: of runs that nobody starts")),
+        "{told:#?}"
+    );
 }
 
 #[test]
@@ -365,8 +381,9 @@ fn servers_on_java_7_are_asked_on_their_own_machines_so_there_must_be_a_way_ther
     let ssh = SHIPPED.split_once("# How other machines are reached.").unwrap();
     let rest = ssh.1.split_once("# One file for each enrollment").unwrap().1;
     let text = format!("{}#{rest}\n[console]\ncertname = \"c\"\n", ssh.0);
-    let text =
-        text.replace("\"open-source\"\n", "\"pe-3\"\n").replace("# runner = \"ssh\"", "runner = \"observe\"");
+    let text = text
+        .replace("\"open-source\"\n", "\"pe-3\"\n")
+        .replace("# runner = \"ssh\"", "runner = \"command\"\ncommand = [\"/bin/run\", \"{host}\"]");
     let told = parse(&text).unwrap_err();
     assert!(told.len() == 1 && told[0].to_string().contains("[ssh] with `known_hosts`"), "{told:#?}");
 }

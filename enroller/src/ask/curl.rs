@@ -13,6 +13,8 @@ use stagedoor_config::certname::Certname;
 use super::{Answer, NoAnswer, Question, head};
 use crate::shell::{CommandLine, Shell};
 
+/// The machine's own settings for `curl` are passed over: one may believe anybody, or ask another in between.
+///
 /// `$1` is the puppet program, `$2` which certificate is shown (`none`, the machine's `own`, the one that is `given`),
 /// `$3` whether there is a body; the rest is `curl`'s. The headers, of which one may be a token, come on the standard
 /// input, as lines of settings for `curl`; after them, where it is given, the certificate with its key; then the body.
@@ -36,7 +38,7 @@ case $shows in
 own) set -- --cert "$("$puppet" config print hostcert)" --key "$("$puppet" config print hostprivkey)" "$@" ;;
 given) set -- --cert "$kept/given" --key "$kept/given" "$@" ;;
 esac
-curl --config "$kept/settings" --silent --show-error --include \
+curl --disable --config "$kept/settings" --silent --show-error --include --globoff --noproxy '*' \
   --cacert "$("$puppet" config print localcacert)" "$@"
 "#;
 

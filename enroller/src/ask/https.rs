@@ -39,6 +39,7 @@ pub struct Https {
     trust: Arc<Trust>,
     nobody: Arc<ClientConfig>,
     own: Option<Arc<ClientConfig>>,
+    identity: Option<Identity>,
 }
 
 /// Why a connection is no TLS connection to whom it should be.
@@ -93,23 +94,9 @@ impl Https {
     /// # Errors
     /// The TLS library has no such provider, or refuses the identity.
     pub fn new(trust: Arc<Trust>, identity: Option<&Identity>) -> Result<Self, rustls::Error> {
-        let with = |identity: Option<&Identity>| -> Result<Arc<ClientConfig>, rustls::Error> {
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let verifier = Arc::new(MasterVerifier::new(Arc::clone(&trust)));
-            let builder = ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()?
-                .dangerous()
-                .with_custom_certificate_verifier(verifier);
-            let mut config = match identity {
-                None => builder.with_no_client_auth(),
-                Some(identity) => builder.with_client_cert_resolver(identity.resolver()),
-            };
-            // A resumed session is not judged again, and revocation may have come meanwhile.
-            config.resumption = Resumption::disabled();
-            Ok(Arc::new(config))
-        };
+        let with = |identity| config(Arc::new(MasterVerifier::new(Arc::clone(&trust))), identity);
         let own = identity.map(|identity| with(Some(identity))).transpose()?;
-        Ok(Self { nobody: with(None)?, own, trust })
+        Ok(Self { nobody: with(None)?, own, identity: identity.cloned(), trust })
     }
 
     /// Asks the server at `address`, which must be `name` by its certificate.
@@ -150,11 +137,20 @@ impl Https {
         request: &str,
     ) -> Stranger {
         let unknown = |why: String| Stranger::Unknown { why };
-        let mut stream = match self.connect(name, address, shows_identity).await {
+        let watcher = Watcher::new(&self.trust);
+        let shown = self.identity.as_ref().filter(|_| shows_identity);
+        let config = match config(Arc::clone(&watcher) as Arc<dyn ServerCertVerifier>, shown) {
+            Ok(config) => config,
+            Err(error) => return unknown(crate::words::chain(&error)),
+        };
+        // An alert before that may be anybody's.
+        let refused = |alert: String| match watcher.seen.get() {
+            Some(_) => Stranger::Refused { alert },
+            None => Stranger::Unknown { why: format!("{alert}, before it showed who it is") },
+        };
+        let mut stream = match self.connect_by(&config, name, address).await {
             Ok(stream) => stream,
-            Err(NoAnswer::NotTls { source: NotTls::Refused { alert }, .. }) => {
-                return Stranger::Refused { alert };
-            }
+            Err(NoAnswer::NotTls { source: NotTls::Refused { alert }, .. }) => return refused(alert),
             Err(error) => return unknown(crate::words::chain(&error)),
         };
         let asked = timeout(STRANGER, async {
@@ -168,7 +164,7 @@ impl Https {
         match asked.await {
             // TLS 1.3 refuses a client after the client's side of the handshake has ended.
             Ok(Err(error)) => match NotTls::of(error) {
-                NotTls::Refused { alert } => Stranger::Refused { alert },
+                NotTls::Refused { alert } => refused(alert),
                 other => unknown(crate::words::chain(&other)),
             },
             Ok(Ok(piece)) if piece.is_empty() => unknown("the connection ended without a word".to_owned()),
@@ -187,16 +183,10 @@ impl Https {
     /// It cannot be connected to, or its certificate is not believed.
     pub async fn shown(&self, name: &Certname, address: &str) -> Result<String, NoAnswer> {
         let not_tls = |source| NoAnswer::NotTls { address: address.to_owned(), source };
-        let watcher =
-            Arc::new(Watcher { inner: MasterVerifier::new(Arc::clone(&self.trust)), seen: OnceLock::new() });
-        let config =
-            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()
-                .map_err(|error| not_tls(NotTls::Other(error)))?
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::clone(&watcher) as Arc<dyn ServerCertVerifier>)
-                .with_no_client_auth();
-        let shaken = self.connect_by(&Arc::new(config), name, address).await;
+        let watcher = Watcher::new(&self.trust);
+        let config = config(Arc::clone(&watcher) as Arc<dyn ServerCertVerifier>, None);
+        let config = config.map_err(|error| not_tls(NotTls::Other(error)))?;
+        let shaken = self.connect_by(&config, name, address).await;
         match (watcher.seen.get(), shaken) {
             (Some(pem), _) => Ok(pem.clone()),
             (None, Err(error)) => Err(error),
@@ -238,11 +228,42 @@ impl Https {
     }
 }
 
-/// Judges as [`MasterVerifier`] does, and remembers what was shown.
+/// A client that believes whom this verifier believes, and shows this identity where it has one.
+fn config(
+    verifier: Arc<dyn ServerCertVerifier>,
+    identity: Option<&Identity>,
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => builder.with_client_cert_resolver(identity.resolver()),
+    };
+    // A resumed session is not judged again, and revocation may have come meanwhile.
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// Judges as [`MasterVerifier`] does, and remembers what was shown by whoever has shown that he has its key.
 #[derive(Debug)]
 struct Watcher {
     inner: MasterVerifier,
     seen: OnceLock<String>,
+}
+
+impl Watcher {
+    fn new(trust: &Arc<Trust>) -> Arc<Self> {
+        Arc::new(Self { inner: MasterVerifier::new(Arc::clone(trust)), seen: OnceLock::new() })
+    }
+
+    fn keep(&self, leaf: &CertificateDer<'_>) {
+        if let Ok(pem) = Certificate::from_der(leaf).and_then(|leaf| leaf.to_pem(LineEnding::LF)) {
+            self.seen.set(pem).ok();
+        }
+    }
 }
 
 impl ServerCertVerifier for Watcher {
@@ -254,12 +275,7 @@ impl ServerCertVerifier for Watcher {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified =
-            self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
-        if let Ok(pem) = Certificate::from_der(end_entity).and_then(|leaf| leaf.to_pem(LineEnding::LF)) {
-            self.seen.set(pem).ok();
-        }
-        Ok(verified)
+        self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(
@@ -268,7 +284,7 @@ impl ServerCertVerifier for Watcher {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
+        self.inner.verify_tls12_signature(message, cert, dss).inspect(|_| self.keep(cert))
     }
 
     fn verify_tls13_signature(
@@ -277,7 +293,7 @@ impl ServerCertVerifier for Watcher {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
+        self.inner.verify_tls13_signature(message, cert, dss).inspect(|_| self.keep(cert))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

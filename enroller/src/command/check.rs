@@ -20,7 +20,7 @@ use stagedoor_config::read;
 use stagedoor_config::trust::{Side, Source, Trust};
 
 use super::{Bad, Failure, SETTINGS, say, settings, warn};
-use crate::identity::Identity;
+use crate::identity::{Identity, NotAnIdentity};
 use crate::secret::{self, Token};
 use crate::words::chain;
 
@@ -156,7 +156,12 @@ impl Found {
     fn identity(&mut self, files: &KeyPair, trust: Option<&Trust>, now: UnixTime) {
         const KEY: &str = "identity.certificate";
         self.kept("identity.key", &files.key);
-        let Some(identity) = self.ok(KEY, Identity::read(files)) else { return };
+        let identity = match Identity::read(files) {
+            // Told just now.
+            Err(NotAnIdentity::Exposed { .. }) => return,
+            identity => self.ok(KEY, identity),
+        };
+        let Some(identity) = identity else { return };
         let (Some(trust), Some((leaf, intermediates))) = (trust, identity.chain().split_first()) else {
             return;
         };

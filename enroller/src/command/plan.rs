@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use stagedoor_config::certname::Certname;
 
-use super::carry::{address, certname};
+use super::procedures::{address, certname};
 use super::{Failure, SETTINGS, say, settings};
 use crate::carry::plan;
 use crate::pipeline::{Facts, Looked, Procedure, Step, Stop};

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::pipeline::{Procedure, StopKind};
+use crate::pipeline::{Procedure, Step, StopKind};
 
 fn certname(text: &str) -> Certname {
     Certname::parse_host(text).unwrap()

@@ -6,7 +6,7 @@
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use stagedoor_config::enroller::Server;
+use stagedoor_config::enroller::{Preset, Server};
 
 use super::groups::{Change, Compared, Group, Refusal};
 use super::rights::Service;
@@ -54,7 +54,11 @@ impl<'s> Classifier<'s> {
     #[must_use]
     pub fn of(site: &'s Site) -> Option<Self> {
         let server: &Server = site.settings.console.as_ref()?;
-        Some(Self { service: Service { site, server, what: "the classifier" } })
+        let log = match site.settings.preset {
+            Preset::Pe3 => "/var/log/pe-console-services",
+            _ => "/var/log/puppetlabs/console-services",
+        };
+        Some(Self { service: Service { site, server, what: "the classifier", log } })
     }
 
     /// Every group.

@@ -197,6 +197,7 @@ impl<'s> Orchestrator<'s> {
     }
 
     fn service(&self) -> Service<'_> {
-        Service { site: self.site, server: &self.server, what: "the orchestrator" }
+        let log = "/var/log/puppetlabs/orchestration-services";
+        Service { site: self.site, server: &self.server, what: "the orchestrator", log }
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Service<'s> {
     pub(super) server: &'s Server,
     /// What it is called in words.
     pub(super) what: &'static str,
+    /// Where it writes what went wrong.
+    pub(super) log: &'static str,
 }
 
 impl Service<'_> {
@@ -39,11 +41,7 @@ impl Service<'_> {
 
     /// The stop for an answer that nobody foresaw.
     pub(super) fn odd(&self, answer: &Answer) -> Stop {
-        let log = match self.what {
-            "the orchestrator" => "/var/log/puppetlabs/orchestration-services",
-            _ => "/var/log/puppetlabs/console-services (pe-console-services in 3.x)",
-        };
-        let way_out = format!("see {log} on {}, then resume", self.server.certname);
+        let way_out = format!("see {} on {}, then resume", self.log, self.server.certname);
         Stop::new(StopKind::Failed, self.answered(answer), way_out)
     }
 

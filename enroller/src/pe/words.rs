@@ -41,7 +41,8 @@ fn group(settings: &Settings, groups: &Groups, new: &Certname) -> String {
         Preset::Pe3 => format!(
             "see that {master} has its documented classes (an upgrade leaves it without); add {new} to its rule by name, \
              since this version has no endpoint that pins; set `enable_ca_proxy` of puppet_enterprise::profile::master \
-             there to true, since open masters are asked for the CA"
+             there to true, since open masters are asked for the CA, and hand that on in their own name: none of them may \
+             stand in the client-whitelist of the CA's ca.conf (CVE-2015-4100)"
         ),
         Preset::Pe2015 => format!("pin {new} to {master}"),
         Preset::Pe2019 if groups.delegate => format!(

@@ -129,6 +129,12 @@ impl Progress {
         self.plan.steps().get(self.done)
     }
 
+    /// That step, of an enrollment that is not over.
+    #[must_use]
+    pub fn step_left(&self) -> Option<&Step> {
+        self.step().filter(|_| !self.is_over())
+    }
+
     /// What was recorded of that step.
     #[must_use]
     pub const fn known(&self) -> &Known {

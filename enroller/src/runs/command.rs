@@ -1,15 +1,15 @@
 //! A run by a program here, and programs here at all.
 
+use std::io;
 use std::process::Stdio;
-use std::time::Duration;
 
 use stagedoor_config::certname::Certname;
 use stagedoor_config::enroller::HOST;
 use tokio::process::Command;
 
-use super::latest;
+use super::own::{self, Try, is_busy};
 use crate::pipeline::{Facts, Stop, StopKind};
-use crate::shell::Ended;
+use crate::shell::{Ended, hear};
 use crate::site::Site;
 
 /// How a program here did not end well.
@@ -21,27 +21,16 @@ pub enum Wrong {
     AsAgents,
 }
 
-/// Between two tries while another run is in progress.
-const BETWEEN: Duration = Duration::from_secs(10);
-
 pub(super) async fn run(site: &Site, command: &[String], host: &Certname) -> Result<Facts, Stop> {
-    loop {
-        let ended = start(command, host).await?;
-        if ended.said().contains("already in progress") {
-            tokio::time::sleep(BETWEEN).await;
-            continue;
-        }
-        good(command, host, &ended, Wrong::AsAgents)?;
-        break;
+    own::run(site, host, "command", || once(command, host)).await
+}
+
+async fn once(command: &[String], host: &Certname) -> Result<Try, Stop> {
+    let ended = start(command, host).await?;
+    if is_busy(&ended) {
+        return Ok(Try::Busy);
     }
-    let facts = Facts::none().and("runner", "command");
-    if !site.shell.is_there() {
-        return Ok(facts);
-    }
-    Ok(match latest::on_machine(site, host).await?.and_then(|report| report.transaction) {
-        Some(transaction) => facts.and("transaction", transaction),
-        None => facts,
-    })
+    good(command, host, &ended, Wrong::AsAgents).map(|()| Try::Over)
 }
 
 /// Runs a program here for a host, as long as the caller waits; what it said, where it ended with 0.
@@ -61,14 +50,23 @@ async fn start(command: &[String], host: &Certname) -> Result<Ended, Stop> {
         return Err(Stop::new(StopKind::Refused, "a command of no words", "correct the settings"));
     };
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    let output = command.output().await.map_err(|error| {
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let heard = async {
+        let mut child = command.spawn()?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let (out, err) = tokio::join!(hear(out), hear(err));
+        let (out, err) = (out?, err?);
+        Ok::<_, io::Error>(Ended { code: child.wait().await?.code().unwrap_or(-1), out, err })
+    };
+    heard.await.map_err(|error| {
         let reason = format!("{program}: cannot be run here: {error}");
         Stop::new(StopKind::Refused, reason, "correct the command in the settings, then resume")
-    })?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let code = output.status.code().unwrap_or(-1);
-    Ok(Ended { code, out: text(&output.stdout), err: text(&output.stderr) })
+    })
 }
 
 fn good(command: &[String], host: &Certname, ended: &Ended, wrong: Wrong) -> Result<(), Stop> {

@@ -21,7 +21,7 @@ const SCRIPT: &str = r#"if [ -e "$1" ]; then grep -E -- "$2" "$1" || true; fi"#;
 /// Whoever knows cannot be asked, or nobody knows.
 pub async fn reports(site: &Site, host: &Certname) -> Result<Vec<Report>, Stop> {
     if let Some(puppetdb) = in_puppetdb(site) {
-        return Ok(puppetdb.reports(host).await?.into_iter().map(|received| received.report).collect());
+        return Ok(puppetdb.reports(host).await?.into_iter().map(|past| past.report).collect());
     }
     if !site.shell.is_there() {
         let reason =

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use stagedoor_config::certname::Certname;
 use tokio::time::{Instant, sleep};
 
-use super::latest;
+use super::own::{self, Try};
 use crate::pipeline::{Facts, Stop, StopKind};
 use crate::shell::CommandLine;
 use crate::site::{Site, not_run};
@@ -47,6 +47,10 @@ struct Status {
 
 /// Starts a run and waits for its end, and before that for the end of a run that is in progress.
 pub(super) async fn run(site: &Site, host: &Certname) -> Result<Facts, Stop> {
+    own::run(site, host, "mcollective", || once(site, host)).await
+}
+
+async fn once(site: &Site, host: &Certname) -> Result<Try, Stop> {
     let before = loop {
         let status = status(site, host).await?;
         if status.enabled == Some(false) {
@@ -63,15 +67,10 @@ pub(super) async fn run(site: &Site, host: &Certname) -> Result<Facts, Stop> {
     loop {
         let status = status(site, host).await?;
         if !status.applying && status.lastrun > before {
-            break;
+            return Ok(Try::Over);
         }
         sleep(BETWEEN).await;
     }
-    let facts = Facts::none().and("runner", "mcollective");
-    Ok(match latest::on_machine(site, host).await?.and_then(|report| report.transaction) {
-        Some(transaction) => facts.and("transaction", transaction),
-        None => facts,
-    })
 }
 
 /// What an agent is at, once its machine is heard of.

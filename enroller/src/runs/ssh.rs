@@ -1,49 +1,33 @@
 //! A run by the machine's own `puppet agent`, over ssh.
 
-use std::time::Duration;
-
 use stagedoor_config::certname::Certname;
 
-use super::latest;
+use super::own::{self, Try, is_busy};
 use crate::pipeline::{Facts, Stop, StopKind};
+use crate::shell::CommandLine;
 use crate::site::{Site, not_run};
 
 /// As `puppet agent --test`, without what prints the contents of files.
 const WORDS: [&str; 5] = ["agent", "--test", "--no-show_diff", "--color", "false"];
-/// Between two tries while another run is in progress: runs take minutes, and each try costs the machine seconds.
-const BETWEEN: Duration = Duration::from_secs(10);
-
 /// Runs the agent and waits for its end, and before that for the end of a run that is in progress.
 pub(super) async fn run(site: &Site, host: &Certname) -> Result<Facts, Stop> {
     let line = site.puppet_line(&WORDS).map_err(|error| not_run(&error))?;
-    loop {
-        let ended = site.shell.run(host, &line, &[]).await.map_err(|error| not_run(&error))?;
-        if ended.said().contains("already in progress") {
-            // The step's deadline ends this.
-            tokio::time::sleep(BETWEEN).await;
-            continue;
-        }
-        match ended.code {
-            0 | 2 => break,
-            code => {
-                let meaning = match code {
-                    4 | 6 => "some resources failed",
-                    _ => "no catalog was applied",
-                };
-                let reason = format!(
-                    "{host}: `puppet agent` ended with {code} ({meaning}): {}",
-                    errors(&ended.said())
-                );
-                return Err(Stop::new(StopKind::Failed, reason, "put right what failed there, then resume"));
-            }
-        }
+    own::run(site, host, "ssh", || once(site, host, &line)).await
+}
+
+async fn once(site: &Site, host: &Certname, line: &CommandLine) -> Result<Try, Stop> {
+    let ended = site.shell.run(host, line, &[]).await.map_err(|error| not_run(&error))?;
+    if is_busy(&ended) {
+        return Ok(Try::Busy);
     }
-    let facts = Facts::none().and("runner", "ssh");
-    // Its own name for the run, which tells its report from one of a run that was under way before.
-    Ok(match latest::on_machine(site, host).await?.and_then(|report| report.transaction) {
-        Some(transaction) => facts.and("transaction", transaction),
-        None => facts,
-    })
+    let meaning = match ended.code {
+        0 | 2 => return Ok(Try::Over),
+        4 | 6 => "some resources failed",
+        _ => "no catalog was applied",
+    };
+    let reason =
+        format!("{host}: `puppet agent` ended with {} ({meaning}): {}", ended.code, errors(&ended.said()));
+    Err(Stop::new(StopKind::Failed, reason, "put right what failed there, then resume"))
 }
 
 /// The errors an agent printed, or the last of what it said.

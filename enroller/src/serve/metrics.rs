@@ -6,8 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::command::standings;
-use crate::journal::Folder;
+use crate::journal::{Folder, standings};
 use crate::pipeline::Step;
 
 /// Every series, and the registry that tells them.

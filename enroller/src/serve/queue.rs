@@ -90,6 +90,14 @@ impl Job {
 }
 
 impl What {
+    /// The word for it.
+    pub(super) const fn name(self) -> &'static str {
+        match self.procedure() {
+            Some(procedure) => procedure.name(),
+            None => "resume",
+        }
+    }
+
     /// What begins; none where something is taken up again.
     pub(super) const fn procedure(self) -> Option<Procedure> {
         match self {
@@ -104,17 +112,20 @@ impl What {
 impl Queue {
     /// Puts a job at the end; gives its place, counted from 1.
     pub(super) fn take(&mut self, job: Job) -> Result<usize, NotTaken> {
-        if self.under_way.as_ref() == Some(&job.master) {
-            return Err(NotTaken::UnderWay(job.master));
-        }
-        if self.waiting.iter().any(|waiting| waiting.master == job.master) {
-            return Err(NotTaken::Waits(job.master));
-        }
-        if self.waiting.len() >= MOST {
-            return Err(NotTaken::Full);
-        }
+        self.has_place_for(&job.master)?;
         self.waiting.push_back(job);
         Ok(self.waiting.len())
+    }
+
+    /// Whether a job of this master's can be taken now.
+    pub(super) fn has_place_for(&self, master: &Certname) -> Result<(), NotTaken> {
+        if self.under_way.as_ref() == Some(master) {
+            return Err(NotTaken::UnderWay(master.clone()));
+        }
+        if self.waiting.iter().any(|waiting| waiting.master == *master) {
+            return Err(NotTaken::Waits(master.clone()));
+        }
+        if self.waiting.len() >= MOST { Err(NotTaken::Full) } else { Ok(()) }
     }
 
     /// The next one, which is under way from now on.

@@ -7,7 +7,7 @@ use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Serialize;
 use stagedoor_config::admin::Refusal;
 use stagedoor_config::certname::Certname;
@@ -15,10 +15,10 @@ use stagedoor_config::master::is_host_and_port;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
 use super::Desk;
-use super::queue::{Job, NotTaken};
+use super::queue::{Job, NotTaken, What};
+use super::work::say;
 use crate::carry::plan;
-use crate::command::{Row, rows};
-use crate::journal::Folder;
+use crate::journal::{Folder, Row, rows};
 use crate::request::fingerprint;
 use crate::words::chain;
 
@@ -36,6 +36,10 @@ struct Enrollments {
     waiting: Vec<Job>,
     masters: Vec<Row>,
 }
+
+/// Who asks, in words.
+#[derive(Debug, Clone)]
+pub(super) struct By(pub(super) String);
 
 /// A job that was taken.
 #[derive(Debug, Serialize)]
@@ -80,7 +84,11 @@ async fn all(State(desk): State<Arc<Desk>>) -> Response {
     Json(Enrollments { under_way, waiting, masters }).into_response()
 }
 
-async fn ask(State(desk): State<Arc<Desk>>, body: Result<Json<Job>, JsonRejection>) -> Response {
+async fn ask(
+    State(desk): State<Arc<Desk>>,
+    Extension(By(by)): Extension<By>,
+    body: Result<Json<Job>, JsonRejection>,
+) -> Response {
     let mut job = match body {
         Ok(Json(job)) => job,
         Err(rejection) => {
@@ -99,6 +107,10 @@ async fn ask(State(desk): State<Arc<Desk>>, body: Result<Json<Job>, JsonRejectio
             "correct it",
         );
     }
+    if job.address.is_some() && matches!(job.what, What::Retire | What::Resume) {
+        let error = "address: expected with enroll and adopt alone; the journal has the one of an enrollment";
+        return refusal(StatusCode::UNPROCESSABLE_ENTITY, error, "leave it out");
+    }
     if let Some(key) = &job.key_fingerprint {
         let Some(key) = fingerprint(key) else {
             let error = "key_fingerprint: expected SHA-256 as 64 hexadecimal digits";
@@ -112,13 +124,22 @@ async fn ask(State(desk): State<Arc<Desk>>, body: Result<Json<Job>, JsonRejectio
         return refusal(
             StatusCode::UNPROCESSABLE_ENTITY,
             error.to_string(),
-            "correct `stages` in the settings",
+            "correct the name or the settings",
         );
     }
-    let master = job.master.clone();
+    // Of one that is under way, its journal would say that it is not over.
+    let place = desk.queue().has_place_for(&job.master);
+    let folder = Folder::at(&desk.settings.journal);
+    if place.is_ok()
+        && let Err(error) = folder.can(job.what.procedure().is_some(), &job.master)
+    {
+        return refusal(StatusCode::CONFLICT, chain(&error), "see /v1/enrollments");
+    }
+    let (master, what) = (job.master.clone(), job.what);
     let taken = desk.queue().take(job);
     match taken {
         Ok(place) => {
+            say(&format!("{master}: {} asked for by {by}", what.name()));
             desk.came.notify_one();
             (StatusCode::ACCEPTED, Json(Taken { master, place })).into_response()
         }

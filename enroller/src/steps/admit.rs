@@ -95,7 +95,8 @@ pub(super) async fn drained(at: &Enrolling<'_>) -> Look {
         }
     }
     if !somewhere {
-        let reason = format!("{} is on no door's roster: nothing shows that it is a compile master", at.master());
+        let reason =
+            format!("{} is on no door's roster: nothing shows that it is a compile master", at.master());
         let way_out = "correct the name; where it is right, `stagedoor roster warm` at a door puts it on the list again, \
                        then begin anew or resume";
         return Err(Stop::new(StopKind::Refused, reason, way_out));
@@ -129,7 +130,8 @@ async fn drain_at(door: &AskedDoor<'_>, master: &Certname) -> Result<(), Stop> {
 /// Drains a master that fails agents at every door of the settings, whoever changed the rosters meanwhile; gives what kept
 /// any door from it, in words.
 pub(super) async fn drain_now(at: &Enrolling<'_>) -> Vec<String> {
-    let drain = async |door: AskedDoor<'_>| door.drain(at.master(), None).await.err().map(|error| chain(&error));
+    let drain =
+        async |door: AskedDoor<'_>| door.drain(at.master(), None).await.err().map(|error| chain(&error));
     let mut errors = Vec::new();
     for door in AskedDoor::all(at.site) {
         errors.extend(drain(door).await);

@@ -26,14 +26,18 @@ use tokio::time::sleep;
 use super::admit::{entry, view};
 use super::seal::{Strangers, strangers};
 use super::{Act, BETWEEN, Enrolling, Look, and_missing};
+use crate::ask::NoAnswer;
 use crate::doors::AskedDoor;
 use crate::pipeline::{Facts, Looked, Stop, StopKind, ToAct, ToLook};
 use crate::request::Asked;
 use crate::words::chain;
 use canary::Canary;
+pub(super) use canary::{forget, has_left};
 
 /// For a door to find a master fit and sealed: three health checks, and a seal test that may be repeated.
 const READY: Duration = Duration::from_secs(180);
+/// For a door to test again a master that it found open: it does so at each health check.
+const TESTED_ANEW: Duration = Duration::from_secs(20);
 
 pub(super) fn look(task: &ToLook) -> Look {
     // What was shown was shown to whoever acted: it is on record, and seen nowhere else.
@@ -49,30 +53,40 @@ pub(super) async fn act(at: &Enrolling<'_>, task: &ToAct) -> Act {
     facts = and_missing(facts, &missing);
     let is_sealed = at.site.settings.master.kind.is_sealed();
     warm(at, &doors, at.adopts() || task.known().admitting).await?;
+    let mut untested = Vec::new();
     for door in &doors {
-        if let Some(warning) = ready(at, door).await? {
-            facts = facts.and("warning_seal", warning);
+        if !ready(at, door).await? {
+            untested.push(door.name().as_str());
         }
+    }
+    if !untested.is_empty() {
+        let words = format!("nobody outside its firewall tests it for {}", untested.join(", "));
+        facts = facts.and("warning_seal", words);
     }
     facts = facts.and("strangers", shut_out(at).await?);
     let canary = Canary::of(at).await?;
     facts = facts.and("code", code::compared(at, &canary, &doors).await?);
     let proven = if is_sealed { canary.through(at, &doors).await } else { canary.direct(at).await };
     // Whatever came of it, the canary is no node that anybody waits for.
-    let left = canary.leaves(at).await;
+    let left = canary::leaves(at).await;
     let proven = proven?;
     left?;
     Ok(proven.iter().fold(facts, |facts, (name, value)| facts.and(name, value)))
 }
 
-/// The certificate that the master shows: believed, of this name, with the names of the settings, and the one that the CA
-/// gave it.
+/// The certificate that the master shows: believed, of this name, with the names of the settings.
 async fn certificate(at: &Enrolling<'_>) -> Act {
     if at.site.settings.preset.is_java_7() {
-        // `curl` on the machine has judged it by the same CA.
+        // What it shows cannot be seen from here; `curl` on the machine judges it by the same CA, for each catalog.
         return Ok(Facts::none());
     }
-    let pem = at.site.https.shown(at.master(), at.plan.address()).await?;
+    let pem = match at.site.https.shown(at.master(), at.plan.address()).await {
+        // A firewall lets in the doors alone, and they judge it for themselves.
+        Err(NoAnswer::NotConnected { .. } | NoAnswer::Late { .. }) if firewalled(at) => {
+            return Ok(Facts::none().and("certificate", "not seen from here: behind its firewall"));
+        }
+        shown => shown?,
+    };
     let unreadable = |error: &crate::request::NotReadable| {
         let reason = format!("what {} shows: {error}", at.master());
         Stop::new(StopKind::Failed, reason, "see what listens there, then resume")
@@ -119,10 +133,14 @@ async fn warm(at: &Enrolling<'_>, doors: &[AskedDoor<'_>], may_stand: bool) -> R
     Ok(())
 }
 
-/// Waits until a door finds the master fit and, where it is to be, sealed; gives a warning where nobody can tell.
-async fn ready(at: &Enrolling<'_>, door: &AskedDoor<'_>) -> Result<Option<String>, Stop> {
+/// Whether only the doors get through to it.
+fn firewalled(at: &Enrolling<'_>) -> bool {
+    at.site.settings.master.kind == Kind::Sealed { isolation: Isolation::Firewall }
+}
+
+/// Waits until a door finds the master fit and, where it is to be, sealed; gives whether it could tell the latter.
+async fn ready(at: &Enrolling<'_>, door: &AskedDoor<'_>) -> Result<bool, Stop> {
     let began = tokio::time::Instant::now();
-    let firewalled = at.site.settings.master.kind == Kind::Sealed { isolation: Isolation::Firewall };
     loop {
         let masters = door.masters().await?;
         let Some(seen) = view(&masters.masters, at.master()) else {
@@ -131,7 +149,8 @@ async fn ready(at: &Enrolling<'_>, door: &AskedDoor<'_>) -> Result<Option<String
         };
         let fit = seen.fit == Fit::Fit;
         match seen.seal {
-            Some(Seal::Unsealed) => {
+            // The door may have found that before it was put right.
+            Some(Seal::Unsealed) if began.elapsed() > TESTED_ANEW => {
                 let why = seen.seal_why.clone().unwrap_or_default();
                 let reason =
                     format!("{} is open to strangers, as {} sees it: {why}", at.master(), door.name());
@@ -141,10 +160,8 @@ async fn ready(at: &Enrolling<'_>, door: &AskedDoor<'_>) -> Result<Option<String
                     "have it sealed by a run of its own, then resume",
                 ));
             }
-            Some(Seal::Sealed) | None if fit => return Ok(None),
-            Some(Seal::Untested) if fit && firewalled => {
-                return Ok(Some(format!("nobody outside its firewall tests it for {}", door.name())));
-            }
+            Some(Seal::Sealed) | None if fit => return Ok(true),
+            Some(Seal::Untested) if fit && firewalled(at) => return Ok(false),
             _ => {}
         }
         if began.elapsed() > READY {
@@ -169,10 +186,14 @@ async fn shut_out(at: &Enrolling<'_>) -> Result<String, Stop> {
     if at.site.settings.preset.is_java_7() {
         return Ok("not tried: Java 7".to_owned());
     }
+    if firewalled(at) {
+        // Whoever is inside with it may ask what he wants; that nobody else is inside is what the doors test.
+        return Ok("not tried from here: the firewall is between it and them".to_owned());
+    }
     let sealed_by_ca = at.site.settings.master.kind == Kind::SEALED;
     match strangers(at).await {
         Strangers::Refused(alerts) => Ok(format!("refused: {alerts}")),
-        // An open master answers everybody in his own name, and a firewalled one whoever is inside.
+        // An open master answers everybody in his own name.
         Strangers::Answered(line) if !sealed_by_ca && line.contains(" 403") => Ok(format!("told no: {line}")),
         Strangers::Answered(line) => {
             let reason = format!("{} answers in another's name: {line}", at.master());

@@ -14,6 +14,8 @@ use crate::shell::CommandLine;
 use crate::site::not_run;
 use crate::words::chain;
 
+/// The machine's own settings for `curl` are passed over: one may believe anybody, or ask another in between.
+///
 /// `$1` is the script's address, `$2` whether it is to come from the CA's own (`ca`) or from anybody; the rest is the
 /// script's. The CA's certificates come on the standard input.
 const SCRIPT: &str = r#"
@@ -22,7 +24,9 @@ url=$1; from=$2; shift 2
 kept=$(mktemp -d)
 trap 'rm -rf "$kept"' EXIT
 cat >"$kept/ca.pem"
-fetch() { curl --silent --show-error --fail --output "$kept/install.bash" "$@" "$url"; }
+fetch() {
+  curl --disable --silent --show-error --fail --noproxy '*' --output "$kept/install.bash" "$@" "$url"
+}
 case $from in
 ca) fetch --cacert "$kept/ca.pem" ;;
 anybody) fetch --insecure ;;
@@ -30,23 +34,38 @@ esac
 bash "$kept/install.bash" "$@" </dev/null
 "#;
 
-/// `$1` is the puppet program; then come names and values of `[main]`, two and two. The CA's certificates come on the
-/// standard input, before them the lines of csr_attributes.yaml and their number.
+/// `$1` is the puppet program; then come names and values of `[main]`, two and two, in the order in which they are written.
+/// The CA's certificates come on the standard input, before them the lines of csr_attributes.yaml and their number. Each
+/// file is there as a whole or not at all, and before puppet.conf speaks of the server. Attributes of somebody else's
+/// are left as they are.
 const SETTINGS: &str = r#"
 set -eu
 puppet=$1; shift
-while [ "$#" -gt 0 ]; do "$puppet" config set "$1" "$2" --section main; shift 2; done
+kept=$(mktemp -d)
+trap 'rm -rf "$kept"' EXIT
 IFS= read -r lines
 if [ "$lines" -gt 0 ]; then
   attributes=$("$puppet" config print csr_attributes)
-  : >"$attributes"
-  while [ "$lines" -gt 0 ]; do IFS= read -r line; printf '%s\n' "$line" >>"$attributes"; lines=$((lines - 1)); done
+  while [ "$lines" -gt 0 ]; do IFS= read -r line; printf '%s\n' "$line" >>"$kept/attributes"; lines=$((lines - 1)); done
+  if [ ! -e "$attributes" ]; then
+    cp "$kept/attributes" "$attributes.new"; mv "$attributes.new" "$attributes"
+  elif ! cmp -s "$kept/attributes" "$attributes"; then
+    echo "$attributes is there already and says something else" >&2; exit 1
+  fi
 fi
 ca=$("$puppet" config print localcacert)
-if [ ! -e "$ca" ]; then mkdir -p "$(dirname "$ca")"; cat >"$ca"; fi
+if [ ! -e "$ca" ]; then mkdir -p "$(dirname "$ca")"; cat >"$ca.new"; mv "$ca.new" "$ca"; fi
+while [ "$#" -gt 0 ]; do "$puppet" config set "$1" "$2" --section main; shift 2; done
 "#;
 
 pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
+    if !at.site.shell.is_there() && matches!(at.site.settings.install.by, By::Command(_)) {
+        // Nobody can look there: what the command said is believed, and the request that comes of it is judged.
+        return Ok(match task.known().acted {
+            Some(_) => Looked::There(Facts::none().and("by", "command, as it said")),
+            None => Looked::Missing(Facts::none()),
+        });
+    }
     if !has_agent(at, at.master()).await? {
         return if at.site.settings.install.by == By::Settings {
             let (host, puppet) = (at.master(), at.site.puppet_program());
@@ -58,13 +77,18 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
         };
     }
     let mom = &at.site.settings.mom.certname;
-    let [server, names, own] =
-        at.site.printed(at.master(), "main", ["server", "dns_alt_names", "certname"]).await?;
+    let [server, names, own, path] = at
+        .site
+        .printed(at.master(), "main", ["server", "dns_alt_names", "certname", "environmentpath"])
+        .await?;
+    let path_is_wanted =
+        at.site.settings.install.environmentpath.as_ref().is_none_or(|wanted| wanted == path.as_str());
     let [agents] = at.site.printed(at.master(), "agent", ["server"]).await?;
     let wanted: BTreeSet<&str> =
         at.site.settings.certificate.dns_alt_names.iter().map(String::as_str).collect();
     let there: BTreeSet<&str> = names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-    if server == mom.as_str() && agents == server && there == wanted && own == at.master().as_str() {
+    let named = there == wanted && own == at.master().as_str();
+    if server == mom.as_str() && agents == server && named && path_is_wanted {
         let facts = Facts::none().and("server", server).and("dns_alt_names", names);
         return Ok(Looked::There(facts));
     }
@@ -74,6 +98,8 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
     }
     let reason = if own != at.master().as_str() {
         format!("the agent's certname is {own}, not {}", at.master())
+    } else if server == mom.as_str() && agents == server && !path_is_wanted {
+        format!("the agent's environmentpath is {path}, not the one under [install]")
     } else if server == mom.as_str() && agents == server {
         format!("the agent's alternative names are {names:?}, expected {wanted:?}")
     } else {
@@ -134,7 +160,7 @@ fn address_of_script(at: &Enrolling<'_>) -> String {
 /// What stands under `[main]` of the new machine's puppet.conf.
 fn values(at: &Enrolling<'_>) -> Vec<(&'static str, String)> {
     let settings = &at.site.settings;
-    let mut values = vec![("server", settings.mom.certname.to_string())];
+    let mut values = Vec::new();
     let names = &settings.certificate.dns_alt_names;
     if !names.is_empty() {
         values.push(("dns_alt_names", names.join(",")));
@@ -142,6 +168,8 @@ fn values(at: &Enrolling<'_>) -> Vec<(&'static str, String)> {
     if let Some(path) = &settings.install.environmentpath {
         values.push(("environmentpath", path.display().to_string()));
     }
+    // By it, whoever looks tells that all of it was written.
+    values.push(("server", settings.mom.certname.to_string()));
     values
 }
 

@@ -118,7 +118,10 @@ pub(super) async fn revoked(at: &Enrolling<'_>, task: &ToLook) -> Look {
                 certificates.push(pem);
             }
             // Somebody cleaned it: then it is on the CA's list, and nobody can ask a door about it.
-            None if is_master => facts = facts.and("warning", "the CA has no certificate of it; see that each door has its newest list"),
+            None if is_master => {
+                facts = facts
+                    .and("warning", "the CA has no certificate of it; see that each door has its newest list")
+            }
             None => {}
         }
     }
@@ -142,7 +145,8 @@ pub(super) async fn revoked(at: &Enrolling<'_>, task: &ToLook) -> Look {
         }
         // Each door has the list from whoever copies it there. A little before the deadline, so that the doors are named.
         if began.elapsed() > deadline.mul_f32(0.9) {
-            let reason = format!("still let in by {}, which have no list of the CA's with it", behind.join(", "));
+            let reason =
+                format!("still let in by {}, which have no list of the CA's with it", behind.join(", "));
             let way_out = "see what brings the CA's revocation list to these doors, then resume";
             return Err(Stop::new(StopKind::Deadline, reason, way_out));
         }

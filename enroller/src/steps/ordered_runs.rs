@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep};
 
 use super::{BETWEEN, Enrolling, Look};
 use crate::doors::AskedDoor;
+use crate::pipeline::evidence::{Lacking, Runs};
 use crate::pipeline::report::{Report, Status, Verdict, Wanted, judge};
-use crate::pipeline::{Facts, Looked, Stop, StopKind, ToLook};
-use crate::puppetdb::Received;
+use crate::pipeline::{self, Facts, Looked, Stop, StopKind, ToLook};
 use crate::runs::{NONE, latest, wanted};
 
 /// How many catalogs failed: before a run so far, after it meanwhile.
@@ -21,6 +21,10 @@ const FAILED: &str = "catalogs_failed";
 /// For PuppetDB to have the report of a run whose end is known: it takes reports in from a queue, and may itself have been
 /// restarted by that run.
 const CONFIRMED: Duration = Duration::from_secs(5 * 60);
+/// A report is mostly there within seconds; what is not is asked for less often, since each question is one to PuppetDB or
+/// two to the machine.
+const SOON: Duration = Duration::from_secs(10);
+const LATER: Duration = Duration::from_secs(5);
 
 pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook, host: &Certname) -> Look {
     let Some(noted) = task.known().noted.as_ref().and_then(|noted| noted.get("report")) else {
@@ -37,7 +41,15 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook, host: &Certname) -> 
     let wanted = wanted(task.known().acted.as_ref());
     let began = Instant::now();
     loop {
-        let reports = latest::reports(at.site, host).await?;
+        let reports = match latest::reports(at.site, host).await {
+            Ok(reports) => reports,
+            // The run that was waited for may have restarted PuppetDB.
+            Err(stop) if task.is_again() && stop.kind == StopKind::Failed && began.elapsed() < CONFIRMED => {
+                sleep(LATER).await;
+                continue;
+            }
+            Err(stop) => return Err(stop),
+        };
         match judge(host.as_str(), &reports, noted, wanted) {
             Verdict::Succeeded(report) => {
                 return Ok(Looked::There(with_failed(at, shown(report), before).await));
@@ -48,9 +60,10 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook, host: &Certname) -> 
                 return Ok(Looked::Missing(Facts::none().and("report", noted.unwrap_or(NONE))));
             }
             Verdict::NotYet if wanted != Wanted::Second && began.elapsed() > CONFIRMED => {
-                return Err(unconfirmed(host));
+                return Err(unconfirmed(host, at));
             }
-            Verdict::NotYet => sleep(BETWEEN).await,
+            Verdict::NotYet if began.elapsed() < SOON => sleep(BETWEEN).await,
+            Verdict::NotYet => sleep(LATER).await,
         }
     }
 }
@@ -83,9 +96,10 @@ fn shown(report: &Report) -> Facts {
     Facts::none().and("report", &report.hash).and("status", status)
 }
 
-fn unconfirmed(host: &Certname) -> Stop {
+fn unconfirmed(host: &Certname, at: &Enrolling<'_>) -> Stop {
+    let who = if latest::in_puppetdb(at.site).is_some() { "PuppetDB" } else { "the machine's agent" };
     let reason = format!(
-        "the run on {host} ended well, and PuppetDB has no report of it after {} minutes",
+        "the run on {host} ended well, and {who} has no report of it after {} minutes",
         CONFIRMED.as_secs() / 60
     );
     let way_out = format!(
@@ -105,48 +119,39 @@ pub(super) async fn evidence(at: &Enrolling<'_>, stage: usize, host: &Certname) 
             Verdict::NotYet => Err(no_run(host)),
         };
     };
-    let mut since: Option<String> = None;
-    for (number, hosts) in at.plan.stages().iter().enumerate().take(stage.saturating_sub(1)) {
-        let mut ended = since.clone();
-        for earlier in hosts {
-            let reports = puppetdb.reports(earlier).await?;
-            let Some(first) = first_good_after(earlier, &reports, since.as_deref()) else {
-                let reason =
-                    format!("PuppetDB has no good run of {earlier} that belongs to stage {}", number + 1);
-                let way_out = format!("have Puppet run on {earlier}, then resume");
-                return Err(Stop::new(StopKind::Refused, reason, way_out));
-            };
-            ended = ended.max(Some(first.at.clone()));
-        }
-        since = ended;
+    if !puppetdb.is_active(at.master()).await? {
+        let reason = format!(
+            "{} is no active node in PuppetDB: whatever it reported, it was retired since",
+            at.master()
+        );
+        return Err(Stop::new(
+            StopKind::Refused,
+            reason,
+            format!("have Puppet run on {}, then resume", at.master()),
+        ));
     }
-    let reports = puppetdb.reports(host).await?;
-    match first_good_after(host, &reports, since.as_deref()) {
-        Some(found) => Ok(Looked::There(shown(&found.report).and("received", &found.at))),
-        None if reports.is_empty() => Err(no_run(host)),
-        None => {
-            let since = since.unwrap_or_default();
-            let reason = format!("{host} has had no good run since {since}, when the stage before had ended");
-            let way_out = format!("have Puppet run on {host} now, then resume");
-            Err(Stop::new(StopKind::Refused, reason, way_out))
+    let before = stage.saturating_sub(1);
+    let mut stages: Vec<Vec<Runs>> = Vec::new();
+    for hosts in at.plan.stages().iter().take(before).map(Vec::as_slice).chain([std::slice::from_ref(host)]) {
+        let mut runs = Vec::new();
+        for host in hosts {
+            runs.push(Runs { host: host.clone(), newest_first: puppetdb.reports(host).await? });
+        }
+        stages.push(runs);
+    }
+    match pipeline::evidence::evidence(at.master(), &stages) {
+        Ok(Some(past)) => Ok(Looked::There(shown(&past.report).and("received", past.received.to_string()))),
+        Ok(None) => Err(no_run(host)),
+        Err(Lacking { host, since: None }) => Err(no_run(&host)),
+        Err(Lacking { host, since: Some(since) }) => {
+            let reason =
+                format!("{host} has begun no good run since {since}, when the stage before had ended");
+            Err(Stop::new(StopKind::Refused, reason, format!("have Puppet run on {host} now, then resume")))
         }
     }
-}
-
-/// The earliest good run after a time.
-fn first_good_after<'r>(
-    host: &Certname,
-    newest_first: &'r [Received],
-    since: Option<&str>,
-) -> Option<&'r Received> {
-    newest_first.iter().rev().find(|received| {
-        let alone = std::slice::from_ref(&received.report);
-        let is_good = matches!(judge(host.as_str(), alone, None, Wanted::Latest), Verdict::Succeeded(_));
-        is_good && since.is_none_or(|since| received.at.as_str() > since)
-    })
 }
 
 fn no_run(host: &Certname) -> Stop {
-    let reason = format!("nobody knows of a run of {host}");
+    let reason = format!("nobody knows of a good run of {host}");
     Stop::new(StopKind::Refused, reason, format!("have Puppet run on {host}, then resume"))
 }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use stagedoor_config::enroller::Runner;
 use stagedoor_config::master::{Isolation, Kind};
 use tokio::time::{Instant, sleep};
 
@@ -29,6 +30,11 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
     }
     let was_open = task.known().noted.as_ref().is_some_and(|noted| noted.get("answered").is_some());
     let mut answers_since = None;
+    // Where its own daemon has it run, that may be half an hour away: the step's deadline ends the waiting.
+    let no_restart = match at.site.settings.runs.runner {
+        Runner::Observe => Duration::MAX,
+        _ => NO_RESTART,
+    };
     loop {
         let met = strangers(at).await;
         if !matches!(met, Strangers::Answered(_)) {
@@ -44,7 +50,7 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
                 return Ok(Looked::Missing(Facts::none().and("answered", line)));
             }
             Strangers::Answered(line)
-                if answers_since.get_or_insert_with(Instant::now).elapsed() > NO_RESTART =>
+                if answers_since.get_or_insert_with(Instant::now).elapsed() > no_restart =>
             {
                 let reason = format!("{} answers strangers after its run: {line}", at.master());
                 let way_out = "have its classes seal it (stagedoor::sealed, with its restart), then resume";

@@ -115,18 +115,26 @@ async fn key(at: &Enrolling<'_>) -> Result<String, Stop> {
     }
     if !at.site.shell.is_there() {
         let reason = format!("nobody says which key is on {master}, so that its request could be anybody's");
-        let way_out = format!("write [ssh], so that it is read there, or give its fingerprint: {FINGERPRINT}; then resume");
+        let way_out = format!(
+            "write [ssh], so that it is read there, or give its fingerprint: {FINGERPRINT}; then resume"
+        );
         return Err(Stop::new(StopKind::Refused, reason, way_out));
     }
     let line =
         CommandLine::script(KEY, [at.site.puppet_program()]).map_err(|error| not_run(&error.into()))?;
     let ended = at.site.shell.look(master, &line).await?;
     if ended.code != 0 {
-        let reason = format!("{master}: `puppet config print hostpubkey` ended with {}: {}", ended.code, ended.last_words());
+        let reason = format!(
+            "{master}: `puppet config print hostpubkey` ended with {}: {}",
+            ended.code,
+            ended.last_words()
+        );
         return Err(Stop::new(StopKind::Failed, reason, "see what it says there, then resume"));
     }
     if ended.out.trim().is_empty() {
-        let reason = format!("{master} has no key, and the CA has a request or a certificate of its name: not its own");
+        let reason = format!(
+            "{master} has no key, and the CA has a request or a certificate of its name: not its own"
+        );
         let way_out = format!(
             "see who handed it in; `puppetserver ca clean --certname {master}` on the CA removes it, then resume"
         );

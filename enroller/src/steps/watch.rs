@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::admit::{drain_now, view};
+use super::check::has_left;
 use super::{Act, BETWEEN, Enrolling, Look, and_missing};
 use crate::pipeline::{Facts, Looked, Stop, StopKind, ToLook};
 use judge::{Seen, judge};
@@ -70,6 +71,13 @@ pub(super) async fn act(at: &Enrolling<'_>) -> Act {
                 }
                 0 => facts.and("warning", "no agent's catalog came to it"),
                 _ => facts,
+            };
+            let facts = match has_left(at).await? {
+                true => facts,
+                false => facts.and(
+                    "warning_canary",
+                    "PuppetDB still counts the canary as a node; deactivate it by hand",
+                ),
             };
             return Ok(and_missing(facts, &missing));
         }

@@ -125,6 +125,12 @@ impl PuppetDb {
         book.reports.contains_key(certname) && !book.deactivated.contains(certname)
     }
 
+    /// Whether it was told that a node is none any more.
+    #[must_use]
+    pub fn was_told_of_the_end_of(&self, certname: &str) -> bool {
+        self.desk.book.lock().unwrap().deactivated.contains(certname)
+    }
+
     /// A run of a master exported its name.
     pub(super) fn exported(&self, certname: &str) {
         let mut book = self.desk.book.lock().unwrap();
@@ -150,11 +156,15 @@ impl PuppetDb {
     pub(super) fn report(&self, certname: &str, status: &str, transaction: &str, more: &Value) {
         let mut book = self.desk.book.lock().unwrap();
         book.clock += 1;
-        let at = format!("2026-11-29T12:{:02}:{:02}.000Z", book.clock / 60 % 60, book.clock % 60);
+        // Each run takes the half of the second before its report.
+        let at = |clock: u64, more: u64| {
+            format!("2026-11-29T12:{:02}:{:02}.{more:03}Z", clock / 60 % 60, clock % 60)
+        };
+        let (start, end) = (at(book.clock - 1, 500), at(book.clock, 0));
         let mut report = json!({
             "certname": certname, "hash": format!("{:040x}", book.clock), "status": status, "noop": false,
             "cached_catalog_status": "not_used", "transaction_uuid": transaction, "job_id": null,
-            "receive_time": at,
+            "start_time": start, "end_time": end, "receive_time": end,
         });
         if let (Some(report), Some(more)) = (report.as_object_mut(), more.as_object()) {
             report.extend(more.clone());

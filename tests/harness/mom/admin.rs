@@ -1,6 +1,6 @@
 //! What the CA does for those who administer it, and catalogs that nodes ask the Master of Masters for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,6 +22,8 @@ pub(super) struct Admin {
     alternative_names: AtomicBool,
     /// Whether only requests without alternative names are signed as they come.
     pub(super) plain_alone: AtomicBool,
+    /// What takes the place of a request just before it is signed.
+    swaps: Mutex<HashMap<String, String>>,
     catalog_bytes: Mutex<usize>,
 }
 
@@ -32,6 +34,7 @@ impl Default for Admin {
             tokens: Mutex::default(),
             alternative_names: AtomicBool::new(true),
             plain_alone: AtomicBool::new(false),
+            swaps: Mutex::default(),
             catalog_bytes: Mutex::new(2048),
         }
     }
@@ -96,6 +99,26 @@ impl Mom {
         self.desk.take_request(certname, request.as_bytes());
     }
 
+    /// Somebody replaces the request of this name just before it is signed, as `allow-duplicate-certs` lets everybody.
+    pub fn replace_before_signing(&self, certname: &str, request: &str) {
+        self.desk.admin.swaps.lock().unwrap().insert(certname.to_owned(), request.to_owned());
+    }
+
+    /// Whether the certificate of this name is on the list of revoked ones.
+    #[must_use]
+    pub fn has_revoked(&self, certname: &str) -> bool {
+        let signed = self.signed(certname).and_then(|pem| Certificate::from_pem(pem.as_bytes()).ok());
+        signed.is_some_and(|it| {
+            self.desk.ca.signing().has_revoked(it.tbs_certificate().serial_number().as_bytes())
+        })
+    }
+
+    /// Forgets a certificate, which is revoked, as `puppetserver ca clean` does.
+    pub fn clean(&self, certname: &str) {
+        self.revoke_named(certname).ok();
+        self.desk.signed.lock().unwrap().remove(certname);
+    }
+
     /// Signs a request that waits, as `puppetserver ca sign` does.
     ///
     /// # Errors
@@ -133,6 +156,9 @@ impl Desk {
     fn set_state(&self, certname: &str, state: &str) -> Answer {
         match state {
             "signed" => {
+                if let Some(other) = self.admin.swaps.lock().unwrap().remove(certname) {
+                    self.requests.lock().unwrap().insert(certname.to_owned(), other);
+                }
                 let Some(request) = self.requests.lock().unwrap().get(certname).cloned() else {
                     return Answer::text(404, "Invalid certificate subject.");
                 };

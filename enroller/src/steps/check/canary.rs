@@ -4,8 +4,9 @@
 //! extension more, and kept beside the journals with its key. It is no node that anybody counts: PuppetDB is told so at
 //! the end of each proof.
 
-use std::fs::{DirBuilder, Permissions};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,11 +35,14 @@ use crate::request::{Asked, key_of};
 use crate::shell::Shell;
 use crate::steps::admit::view;
 use crate::steps::{BETWEEN, Enrolling};
+use crate::words::chain;
 
 /// For a catalog: as long as a modern agent waits. A first one in a cold JRuby takes minutes at large sites.
 const CATALOG: Duration = Duration::from_secs(10 * 60);
 /// For a request that was signed to be had as a certificate.
 const SIGNED: Duration = Duration::from_secs(60);
+/// For PuppetDB to take in from its queue that a node is none any more.
+const TAKEN_IN: Duration = Duration::from_secs(60);
 /// Sent with each request, so that masters take the canary for an agent that they may tell to come back.
 const VERSION: &str = "7.0.0";
 
@@ -75,7 +79,7 @@ impl Canary {
     pub(super) async fn of(at: &Enrolling<'_>) -> Result<Self, Stop> {
         let name = at.canary()?;
         let files = files(at, &name)?;
-        let identity = match read(at, &files)? {
+        let identity = match read_good(at, &files)? {
             Some(identity) => identity,
             None => signed(at, &name, &files).await?,
         };
@@ -93,8 +97,7 @@ impl Canary {
 
     /// Its catalogs in each environment, through each door, as the Master of Masters compiles them.
     pub(super) async fn through(&self, at: &Enrolling<'_>, doors: &[AskedDoor<'_>]) -> Result<Facts, Stop> {
-        let mut facts = Facts::none();
-        let (mut asked, mut took) = (0_u64, Vec::new());
+        let (mut asked, mut took, mut same) = (0_u64, Vec::new(), Vec::new());
         for environment in &at.site.settings.canary.environments {
             let environment = environment.as_str();
             let mut resources = 0;
@@ -114,34 +117,28 @@ impl Canary {
                 asked += 1;
                 resources = self.same(at, own, environment).await?;
             }
-            facts = facts.and("catalog", format!("{environment}: {resources} resources, as the MoM's"));
+            same.push(format!("{environment} {resources} resources"));
         }
         let (first, last) = self.warm_up(at, doors.first()).await?;
-        facts = facts.and("catalogs", (asked + u64::from(at.site.settings.canary.compiles)).to_string());
         let cold = took.first().map_or(0, Duration::as_millis);
-        Ok(facts
+        Ok(Facts::none()
+            .and("as_the_moms", same.join(", "))
+            .and("catalogs", (asked + u64::from(at.site.settings.canary.compiles)).to_string())
             .and("milliseconds", format!("{cold} cold, {} to {} warm", first.as_millis(), last.as_millis())))
     }
 
     /// The same from an open master itself, which ends agents' TLS.
     pub(super) async fn direct(&self, at: &Enrolling<'_>) -> Result<Facts, Stop> {
-        let mut facts = Facts::none();
+        let mut same = Vec::new();
         for environment in &at.site.settings.canary.environments {
             let environment = environment.as_str();
             let own = self.catalog(at, None, environment).await?;
             let resources = self.same(at, own, environment).await?;
-            facts = facts.and("catalog", format!("{environment}: {resources} resources, as the MoM's"));
+            same.push(format!("{environment} {resources} resources"));
         }
         let (first, last) = self.warm_up(at, None).await?;
+        let facts = Facts::none().and("as_the_moms", same.join(", "));
         Ok(facts.and("milliseconds", format!("{} to {} warm", first.as_millis(), last.as_millis())))
-    }
-
-    /// It is no node any more.
-    pub(super) async fn leaves(&self, at: &Enrolling<'_>) -> Result<(), Stop> {
-        match PuppetDb::of(at.site) {
-            Some(puppetdb) if puppetdb.is_active(&self.name).await? => puppetdb.deactivate(&self.name).await,
-            _ => Ok(()),
-        }
     }
 
     /// Asks the Master of Masters as the canary.
@@ -302,8 +299,68 @@ fn files(at: &Enrolling<'_>, name: &Certname) -> Result<Files, Stop> {
     Ok(Files { certificate: file("pem"), key: file("key") })
 }
 
+/// The canary's certificate and key, which nobody needs any more, are taken off the disk.
+pub(in crate::steps) fn forget(at: &Enrolling<'_>, name: &Certname) -> Result<(), Stop> {
+    let files = files(at, name)?;
+    for path in [&files.certificate, &files.key] {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(here(&path.display().to_string(), &error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The canary is no node any more. What masters said of it may still be in PuppetDB's queue, so it is said whether PuppetDB
+/// knows of it or not.
+pub(in crate::steps) async fn leaves(at: &Enrolling<'_>) -> Result<(), Stop> {
+    match PuppetDb::of(at.site) {
+        Some(puppetdb) => puppetdb.deactivate(&at.canary()?).await,
+        None => Ok(()),
+    }
+}
+
+/// The same after a while: what came in between, from a master whose clock is ahead, has made it a node again. Whether
+/// PuppetDB says so in the end.
+pub(in crate::steps) async fn has_left(at: &Enrolling<'_>) -> Result<bool, Stop> {
+    let Some(puppetdb) = PuppetDb::of(at.site) else { return Ok(true) };
+    let name = at.canary()?;
+    if !puppetdb.is_active(&name).await? {
+        return Ok(true);
+    }
+    puppetdb.deactivate(&name).await?;
+    let began = Instant::now();
+    while began.elapsed() < TAKEN_IN {
+        sleep(BETWEEN).await;
+        if !puppetdb.is_active(&name).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The way out where the CA has a certificate of the canary's that nobody believes any more, as after a retirement.
+fn cleaned(at: &Enrolling<'_>, name: &Certname, files: &Files) -> Stop {
+    let why = read::bytes(&files.certificate)
+        .ok()
+        .and_then(|_| Identity::read(files).ok())
+        .and_then(|identity| {
+            let (leaf, above) = identity.chain().split_first()?;
+            at.site.trust.judge(leaf, above, UnixTime::now(), Side::Agent).err()
+        })
+        .map(|refused| format!(": {}", chain(&refused)))
+        .unwrap_or_default();
+    let reason = format!("the CA's certificate of {name} is believed by nobody{why}");
+    let way_out = format!(
+        "`puppetserver ca clean --certname {name}` on the CA (`puppet cert clean` before version 6), then resume"
+    );
+    Stop::new(StopKind::Refused, reason, way_out)
+}
+
 /// What was kept of it, where that is still good.
-fn read(at: &Enrolling<'_>, files: &Files) -> Result<Option<Identity>, Stop> {
+fn read_good(at: &Enrolling<'_>, files: &Files) -> Result<Option<Identity>, Stop> {
     if !files.certificate.exists() || !files.key.exists() {
         return Ok(None);
     }
@@ -322,8 +379,6 @@ async fn signed(at: &Enrolling<'_>, name: &Certname, files: &Files) -> Result<Id
             let key = new_key(at).map_err(|error| here("the canary's key", &error))?;
             let written = read::replace(&files.key, key.serialize_pem().as_bytes(), 0o600);
             written.map_err(|error| here("the canary's key", &error))?;
-            std::fs::set_permissions(&files.key, Permissions::from_mode(0o600))
-                .map_err(|error| here("the canary's key", &error))?;
             key
         }
     };
@@ -340,6 +395,7 @@ async fn signed(at: &Enrolling<'_>, name: &Certname, files: &Files) -> Result<Id
         );
         Err(Stop::new(StopKind::Refused, reason, way_out))
     };
+    let mut signed = false;
     if ca.certificate(name).await?.is_none() {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
@@ -352,6 +408,7 @@ async fn signed(at: &Enrolling<'_>, name: &Certname, files: &Files) -> Result<Id
                 "request",
             )?;
             ca.have(name, Wanted::Signed).await?;
+            signed = true;
         }
     }
     let began = Instant::now();
@@ -359,10 +416,16 @@ async fn signed(at: &Enrolling<'_>, name: &Certname, files: &Files) -> Result<Id
         if let Some(pem) = ca.certificate(name).await? {
             let certificate =
                 Asked::of_certificate(&pem).map_err(|error| here("the canary's certificate", &error))?;
-            judge(&certificate, "certificate")?;
+            if let Err(stop) = judge(&certificate, "certificate") {
+                // Somebody replaced the request just before it was signed: the node of that name would be his.
+                if signed {
+                    ca.have(name, Wanted::Revoked).await?;
+                }
+                return Err(stop);
+            }
             let written = read::replace(&files.certificate, pem.as_bytes(), 0o600);
             written.map_err(|error| here("the canary's certificate", &error))?;
-            return Identity::read(files).map_err(|error| here("the canary's certificate", &error));
+            return read_good(at, files)?.ok_or_else(|| cleaned(at, name, files));
         }
         if began.elapsed() > SIGNED {
             let reason = format!("the CA signed {name} and has no certificate of it");

@@ -84,8 +84,15 @@ async fn versions(
             Ok((signature(at, mom, environment).await?, signature(at, at.master(), environment).await?))
         }
         Compared::Command(command) => {
-            let said = |text: String| text.trim().to_owned();
-            Ok((said(program(command, mom).await?), said(program(command, at.master()).await?)))
+            let said = async |host: &Certname| match program(command, host).await?.trim() {
+                "" => {
+                    let reason = format!("the command under [code] says nothing of {host}");
+                    let way_out = "have it print the version of the code that is on that host, then resume";
+                    Err(Stop::new(StopKind::Refused, reason, way_out))
+                }
+                version => Ok(version.to_owned()),
+            };
+            Ok((said(mom).await?, said(at.master()).await?))
         }
         Compared::FileSync => file_sync(at, environment).await,
         Compared::Classes => classes(at, canary, doors, environment).await,
