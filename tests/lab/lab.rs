@@ -118,9 +118,7 @@ impl Lab {
     /// Ends what `up` started, by process id, and removes what it made.
     pub(crate) fn down(&self) -> Result<()> {
         install::require_root()?;
-        for host in NODES {
-            Node::at(&self.root, host).end_run()?;
-        }
+        self.end_runs()?;
         let processes = Process::all(&self.root)?;
         for process in &processes {
             process.ask_to_end()?;
@@ -161,7 +159,10 @@ impl Lab {
     pub(crate) fn heal(&self, wanted: Masters) -> Result<()> {
         lead_agents_to(&DOOR)?;
         self.outside().end()?;
-        let (door, mom) = (self.door(), self.mom());
+        self.end_runs()?;
+        let (door, mom, puppetdb) = (self.door(), self.mom(), self.puppetdb());
+        // Where a run that restarts it was cut off, it is down, and nothing compiles.
+        puppetdb.service().start()?;
         if !door.is_as(Entrance::Ends, &mom)? {
             door.restart_as(Entrance::Ends, &mom)?;
         }
@@ -177,12 +178,19 @@ impl Lab {
         door.until_ready()
     }
 
+    /// Ends the runs of the installation's own machines that are in progress.
+    fn end_runs(&self) -> Result<()> {
+        NODES.iter().try_for_each(|host| Node::at(&self.root, host).end_run())
+    }
+
     fn heal_master(&self, master: &Master) -> Result<()> {
         let door = self.door();
         if !master.process().is_running() {
             master.start()?;
             until(&format!("{} runs again", master.host.name), START, || master.is_ready())?;
         }
+        // Whatever its next run would have made of it.
+        master.classify_sealed()?;
         if !master.is_sealed()? {
             master.speak_as_shipped()?;
             master.seal_by_puppet()?;

@@ -104,6 +104,11 @@ impl Master {
         self.make(Shall::LetAgentsIn)
     }
 
+    /// From its next run it is sealed.
+    pub(crate) fn classify_sealed(&self) -> Result<()> {
+        self.classification.make_master(self.host, Shall::BeSealed)
+    }
+
     fn make(&self, shall: Shall) -> Result<Ended> {
         self.classification.make_master(self.host, shall)?;
         let ended = self.node().succeed()?;

@@ -110,8 +110,11 @@ impl Node {
     /// Ends a run that is in progress: one that was started over ssh stays when its connection is cut.
     pub(crate) fn end_run(&self) -> Result<()> {
         until(&format!("no run is in progress on {}", self.host.name), Duration::from_secs(20), || {
-            let Some(pid) = self.run_in_progress() else { return Ok(Some(())) };
-            kill_process(pid, Signal::TERM).ok();
+            let Some(run) = self.run_in_progress() else { return Ok(Some(())) };
+            // First what it has just started, such as the restart of a service, which would go on without it.
+            for process in children(run).into_iter().chain([run]) {
+                kill_process(process, Signal::TERM).ok();
+            }
             Ok(when(self.run_in_progress().is_none()))
         })
         .map(drop)
@@ -125,6 +128,12 @@ impl Node {
         let ours = String::from_utf8_lossy(&command_line).contains(&*self.folder().to_string_lossy());
         if ours { Pid::from_raw(pid) } else { None }
     }
+}
+
+fn children(process: Pid) -> Vec<Pid> {
+    let pid = process.as_raw_nonzero();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
 }
 
 /// The folder of the programs that every machine has, each for the machine that it is said on.
