@@ -77,6 +77,14 @@ async fn an_agent_that_was_set_up_through_a_balancer_is_refused_and_not_overwrit
     let told = stops_at(&scene, "install").await;
     assert!(told.contains("loadbalancer.example.com") && told.contains(mom::NAME), "{told}");
     assert!(told.contains("balancer"), "{told}");
+
+    // The same by a list, which an agent goes by whatever its `server` is.
+    let scene = Scene::open().await;
+    scene.there.machines.install(NEW, mom::NAME);
+    let printed = format!("server = {}\nserver_list = [\"loadbalancer.example.com:8140\"]\n", mom::NAME);
+    scene.there.machines.script(NEW, "print --section agent server server_list", 9, Turn::Prints(printed));
+    let told = stops_at(&scene, "install").await;
+    assert!(told.contains("the agent's server is loadbalancer.example.com"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use stagedoor_config::certname::Certname;
 use stagedoor_enroller::steps::Permits;
 use tokio::sync::Notify;
 
-use super::crash::{BEFORE_ADMIT, process};
+use super::crash::killed_before_admission;
 use super::doors::second_door;
 use super::order::{goes_on, stops_at};
 use super::sidecar::Sidecar;
@@ -79,7 +79,7 @@ async fn a_master_is_shown_to_compile_anew_by_whoever_resumes_before_it_is_admit
     door2.stop().await;
     let missing = vec![Certname::parse_host("door2.example.com").unwrap()];
     let permits = Permits { missing_doors: missing, ..Permits::default() };
-    assert_eq!(process(&scene, BEFORE_ADMIT, permits).await, None, "it was proven through one door");
+    killed_before_admission(&scene, permits).await;
     let catalogs = || scene.there.machines.master(NEW).record().of("catalog").len();
     let before = catalogs();
     let door2 = harness::door::Door::start(papers).await;
@@ -93,7 +93,7 @@ async fn a_master_is_shown_to_compile_anew_by_whoever_resumes_before_it_is_admit
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_that_somebody_took_off_before_it_was_admitted_is_shown_to_compile_once_more() {
     let scene = Scene::open().await;
-    assert_eq!(process(&scene, BEFORE_ADMIT, Permits::default()).await, None);
+    killed_before_admission(&scene, Permits::default()).await;
     scene.fleet.door.change("retire", &json!({ "certname": NEW })).await;
     let begun = scene.there.machines.master(NEW).record().of("catalog").len();
     goes_on(&scene).await;
@@ -116,7 +116,7 @@ async fn a_master_behind_a_firewall_is_enrolled_and_what_nobody_tested_is_said()
 async fn a_name_that_was_retired_and_cleaned_is_enrolled_again_once_its_canary_is_cleaned_too() {
     let scene = Scene::open().await;
     let canary = format!("canary.{NEW}");
-    assert_eq!(process(&scene, BEFORE_ADMIT, Permits::default()).await, None);
+    killed_before_admission(&scene, Permits::default()).await;
     scene.fleet.mom.revoke_named(&canary).unwrap();
     scene.fleet.ca.write(scene.there.folder());
     let said = scene.there.enroller(&["resume", NEW]).await;

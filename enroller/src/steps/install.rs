@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use stagedoor_config::enroller::By;
+use stagedoor_config::enroller::{By, Preset};
 use stagedoor_config::read;
 
 use super::preflight::has_agent;
@@ -83,7 +83,7 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
         .await?;
     let path_is_wanted =
         at.site.settings.install.environmentpath.as_ref().is_none_or(|wanted| wanted == path.as_str());
-    let [agents] = at.site.printed(at.master(), "agent", ["server"]).await?;
+    let agents = asked(at).await?;
     let wanted: BTreeSet<&str> =
         at.site.settings.certificate.dns_alt_names.iter().map(String::as_str).collect();
     let there: BTreeSet<&str> = names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
@@ -111,6 +111,22 @@ pub(super) async fn look(at: &Enrolling<'_>, task: &ToLook) -> Look {
         at.master()
     );
     Err(Stop::new(StopKind::Refused, reason, way_out))
+}
+
+/// Whom the agent asks: `server`, or those of `server_list` where that is set. Puppet knows it since version 4.6.
+async fn asked(at: &Enrolling<'_>) -> Result<String, Stop> {
+    if matches!(at.site.settings.preset, Preset::Pe3 | Preset::Pe2015) {
+        let [server] = at.site.printed(at.master(), "agent", ["server"]).await?;
+        return Ok(server);
+    }
+    let [server, list] = at.site.printed(at.master(), "agent", ["server", "server_list"]).await?;
+    // As Ruby writes a list, or as it stands in the file; each with a port where that is not the usual one.
+    let hosts: BTreeSet<&str> = list
+        .split([',', '[', ']', '"', ' '])
+        .filter_map(|one| one.split(':').next())
+        .filter(|host| !host.is_empty())
+        .collect();
+    Ok(if hosts.is_empty() { server } else { hosts.into_iter().collect::<Vec<_>>().join(",") })
 }
 
 pub(super) async fn act(at: &Enrolling<'_>) -> Act {

@@ -145,8 +145,10 @@ pub(super) async fn revoked(at: &Enrolling<'_>, task: &ToLook) -> Look {
         }
         // Each door has the list from whoever copies it there. A little before the deadline, so that the doors are named.
         if began.elapsed() > deadline.mul_f32(0.9) {
-            let reason =
-                format!("still let in by {}, which have no list of the CA's with it", behind.join(", "));
+            let doors = behind.join(", ");
+            let reason = format!(
+                "not every door has the CA's newest list: a certificate of it is still believed by {doors}"
+            );
             let way_out = "see what brings the CA's revocation list to these doors, then resume";
             return Err(Stop::new(StopKind::Deadline, reason, way_out));
         }

@@ -140,7 +140,9 @@ pub(super) async fn evidence(at: &Enrolling<'_>, stage: usize, host: &Certname) 
         stages.push(runs);
     }
     match pipeline::evidence::evidence(at.master(), &stages) {
-        Ok(Some(past)) => Ok(Looked::There(shown(&past.report).and("received", past.received.to_string()))),
+        Ok(Some(past)) => {
+            Ok(Looked::There(shown(&past.report).and("received", format!("{:.3}", past.received))))
+        }
         Ok(None) => Err(no_run(host)),
         Err(Lacking { host, since: None }) => Err(no_run(&host)),
         Err(Lacking { host, since: Some(since) }) => {
