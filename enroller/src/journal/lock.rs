@@ -19,8 +19,15 @@ const BETWEEN: Duration = Duration::from_millis(25);
 
 /// The right to work on one master, or at one host; the kernel takes it back when the process ends.
 #[derive(Debug)]
-pub(super) struct Lock {
-    _file: File,
+pub(super) struct Lock(File);
+
+/// Given back by word, not by the file's close alone: a child that is being started has the file open as well until
+/// its program begins, and would keep the lock for that long.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A lock that is not held any more is no failure, and nothing else can fail here.
+        flock(&self.0, FlockOperation::Unlock).ok();
+    }
 }
 
 /// What a lock is of.
@@ -44,7 +51,7 @@ impl Lock {
                     // Only said to others: what counts is the kernel's word.
                     let said = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
                     said.map_err(failed(&path, "write the process into this lock"))?;
-                    return Ok(Self { _file: file });
+                    return Ok(Self(file));
                 }
                 Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(BETWEEN),
                 Err(errno) => return Err(failed(&path, "lock this")(errno.into())),
@@ -61,8 +68,14 @@ impl Lock {
 
     /// Whether a process is at work on this master.
     pub(super) fn is_held(folder: &Path, master: &Certname) -> bool {
-        File::open(path(folder, Of::Master(master)))
-            .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
+        let Ok(file) = File::open(path(folder, Of::Master(master))) else { return false };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => {
+                drop(Self(file));
+                false
+            }
+            Err(errno) => errno == Errno::WOULDBLOCK,
+        }
     }
 }
 
@@ -71,4 +84,22 @@ fn path(folder: &Path, of: Of<'_>) -> PathBuf {
         Of::Master(master) => format!("{master}.lock"),
         Of::Host(host) => format!("{host}.turn"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_given_back_is_free_while_a_child_that_is_being_started_has_its_file_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let master = Certname::parse("compile9.example.com").unwrap();
+        let lock = Lock::take(dir.path(), Of::Master(&master)).unwrap();
+        let as_a_child_has_it = lock.0.try_clone().unwrap();
+        assert!(Lock::is_held(dir.path(), &master));
+        drop(lock);
+        assert!(!Lock::is_held(dir.path(), &master));
+        drop(Lock::take(dir.path(), Of::Master(&master)).unwrap());
+        drop(as_a_child_has_it);
+    }
 }
