@@ -14,8 +14,14 @@ use crate::request::{Asked, key_of};
 use crate::shell::CommandLine;
 use crate::site::not_run;
 
-/// `$1` is the puppet program: prints the public key that its requests are made with, where there is one.
-const KEY: &str = r#"key=$("$1" config print hostpubkey) && if [ -e "$key" ]; then cat "$key"; fi"#;
+/// `$1` is the puppet program: prints the public half of the key that its requests are made with, where there is one.
+/// Puppet keeps no file of that half since version 6. Its own folders, of packages and of PE 3, have one of the programs
+/// at least.
+const KEY: &str = r#"key=$("$1" config print hostprivkey) || exit
+[ -e "$key" ] || exit 0
+PATH=$PATH:/opt/puppetlabs/puppet/bin:/opt/puppet/bin
+openssl pkey -pubout -in "$key" && exit
+ruby -ropenssl -e 'puts OpenSSL::PKey.read(File.read(ARGV[0])).public_key.to_pem' "$key""#;
 
 /// How an operator says which key it is.
 const FINGERPRINT: &str = "`--key-fingerprint`, as `openssl pkey -in PRIVATE_KEY -pubout -outform DER | sha256sum` prints it \
@@ -125,7 +131,7 @@ async fn key(at: &Enrolling<'_>) -> Result<String, Stop> {
     let ended = at.site.shell.look(master, &line).await?;
     if ended.code != 0 {
         let reason = format!(
-            "{master}: `puppet config print hostpubkey` ended with {}: {}",
+            "{master}: the key at `puppet config print hostprivkey` cannot be read, code {}: {}",
             ended.code,
             ended.last_words()
         );
@@ -140,7 +146,6 @@ async fn key(at: &Enrolling<'_>) -> Result<String, Stop> {
         );
         return Err(Stop::new(StopKind::Refused, reason, way_out));
     }
-    // Puppet before version 6 kept it in a form of RSA's own; the request's own fingerprint is the way there.
     key_of(&ended.out).map_err(|error| {
         let reason = format!("the public key on {master} cannot be read: {error}");
         Stop::new(StopKind::Refused, reason, format!("give its fingerprint: {FINGERPRINT}; then resume"))

@@ -42,13 +42,12 @@ pub(super) async fn act(at: &Enrolling<'_>) -> Act {
             }
             seen.add(&masters, at.master());
         }
-        // What a resumption finds at the doors is what it was drained for: what came since counts.
-        if !at.adopts() {
-            let earlier = before.get_or_insert_with(|| seen.clone());
-            // The doors forget what is older than their minutes.
-            if began.elapsed() < REMEMBERED {
-                seen.take_away(earlier);
-            }
+        // What came before is no judgement of now: a resumption finds there what it was drained for, and a master that is
+        // adopted may have served alone while PuppetDB was away.
+        let earlier = before.get_or_insert_with(|| seen.clone());
+        // The doors forget what is older than their minutes.
+        if began.elapsed() < REMEMBERED {
+            seen.take_away(earlier);
         }
         if let Err(bad) = judge(&seen) {
             let errors = drain_now(at).await;

@@ -32,13 +32,14 @@ use crate::master::{Master, Plan};
 use crate::mom::{self, Mom};
 
 /// Programs that hand their arguments over.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     "puppet",
     "puppetserver",
     "getent",
     "timeout",
     "curl",
     "mco",
+    "openssl",
     "seal-master",
     "code-version",
     // In place of `test -x`, which is the shell's own.
@@ -221,7 +222,7 @@ impl Machines {
     /// Has a machine make its key, and hand in no request.
     pub fn makes_key(&self, certname: &str) {
         let key = KeyKind::P256.generate();
-        fs::write(self.all.file(certname, "hostpubkey"), key.public_key_pem()).expect("a file of our own");
+        fs::write(self.all.file(certname, "hostprivkey"), key.serialize_pem()).expect("a file of our own");
         self.change(certname, |machine| machine.key = Some(key));
     }
 
@@ -384,6 +385,12 @@ impl All {
                 self.machine(certname, |machine| machine.sealed = true);
                 said(0, "")
             }
+            ("openssl", ["pkey", "-pubout", "-in", file]) => {
+                fs::read_to_string(file).ok().and_then(|pem| KeyPair::from_pem(&pem).ok()).map_or_else(
+                    || failed(1, "unable to load Private Key\n"),
+                    |key| said(0, key.public_key_pem()),
+                )
+            }
             ("code-version", _) => said(0, "4dd9a2e0\n"),
             _ => failed(127, format!("{program}: no such program in this stand-in\n")),
         }
@@ -467,7 +474,6 @@ impl All {
             "lastrunreport"
             | "hostcert"
             | "hostprivkey"
-            | "hostpubkey"
             | "csr_attributes"
             | "localcacert"
             | "agent_disabled_lockfile"
@@ -485,7 +491,7 @@ impl All {
     /// Makes a key where there is none, and hands in a request.
     fn submit(&self, host: &str) -> Said {
         let attributes = fs::read_to_string(self.file(host, "csr_attributes")).unwrap_or_default();
-        let (request, public_key) = self.machine(host, |machine| {
+        let (request, key) = self.machine(host, |machine| {
             let names = machine.settings.get("dns_alt_names").cloned().unwrap_or_default();
             let mut leaf = Leaf::node(host);
             let names: Vec<&str> = names.split(',').filter(|name| !name.is_empty()).collect();
@@ -501,9 +507,9 @@ impl All {
                 leaf = leaf.extension(oid, value);
             }
             let key = machine.key.get_or_insert_with(|| KeyKind::P256.generate());
-            (leaf.request_pem(key), key.public_key_pem())
+            (leaf.request_pem(key), key.serialize_pem())
         });
-        fs::write(self.file(host, "hostpubkey"), &public_key).expect("a file of our own");
+        fs::write(self.file(host, "hostprivkey"), &key).expect("a file of our own");
         // An agent fetches the CA's certificates before it asks for its own.
         fs::write(self.file(host, "localcacert"), self.mom.bundle_pem()).expect("a file of our own");
         self.mom.hand_in(host, &request);
