@@ -23,6 +23,7 @@
 //! | `roster` | `stagedoor roster`: the roster by commands |
 //! | `enroll` | a new master taken through the ordered runs, and what keeps it from being admitted |
 //! | `seal` | sealed masters that strangers reach after all |
+//! | `seats` | who waits for a JRuby, who is next, and what a master is never given |
 //! | `stand_ins` | the stand-ins themselves: that they refuse what real Puppet refuses |
 //! | `warm` | masters that are warmed before agents depend on them, and their canaries |
 //! | `wire` | raw bytes both ways: targets, framing, heads, the order of things on a connection |
@@ -50,6 +51,7 @@ mod revocation;
 mod roster;
 mod routes;
 mod seal;
+mod seats;
 mod stand_ins;
 mod warm;
 mod wire;

@@ -19,12 +19,14 @@
 pub mod catalogs;
 pub mod flush;
 pub mod judge;
+pub mod seats;
 
 use std::num::NonZero;
 
 use serde::{Deserialize, Serialize};
 
 use self::catalogs::{CanaryCatalogs, Catalogs};
+use self::seats::Seats;
 use crate::certname::Certname;
 use crate::master::{Check, Isolation, JETTY_HEADER_LIMIT, Kind, Master, Standing};
 use crate::proxy::PUPPET_PORT;
@@ -115,6 +117,9 @@ pub struct MasterView {
     pub seal_why: Option<String>,
     /// Requests that this door has at it now; connections, where it is open.
     pub in_flight: u32,
+    /// Its JRubies; absent where it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seats: Option<Seats>,
     /// What it made of agents' catalogs lately; absent where it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalogs: Option<Catalogs>,
@@ -342,6 +347,7 @@ mod tests {
             seal: Some(Seal::Untested),
             seal_why: None,
             in_flight: 3,
+            seats: None,
             catalogs: None,
             canary: None,
         };

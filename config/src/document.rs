@@ -275,6 +275,15 @@ impl<'d> Entry<'d> {
         u64::from_str_radix(number.as_str(), number.radix()).ok()
     }
 
+    /// The value as a number with a fraction, such as `0.5`, or without one; none otherwise.
+    pub(crate) fn as_number(&self) -> Option<f64> {
+        match self.value.get_ref() {
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            DeValue::Integer(number) => number.as_str().parse().ok(),
+            _ => None,
+        }
+    }
+
     /// The value as yes or no, if it is that.
     pub(crate) fn as_bool(&self) -> Option<bool> {
         self.value.get_ref().as_bool()

@@ -117,6 +117,12 @@ pub enum Refusal {
     MomBusy,
     /// No master is on the roster.
     RosterEmpty,
+    /// As many requests wait for a JRuby as may.
+    QueueFull,
+    /// Its agent would have left before an answer that had to wait longer.
+    InVain,
+    /// The same agent has asked for its catalog again.
+    Replaced,
     /// Masters are on the roster and none takes work.
     NoMasterFit,
     /// No master has shown yet that it refuses strangers.
@@ -230,6 +236,12 @@ impl Refusal {
                 "as many requests as allowed are at the Master of Masters; come back later, or raise bounds.mom_ca or bounds.mom_packages"),
             Self::RosterEmpty => row(S::SERVICE_UNAVAILABLE, Some(60), KEEP, "roster_empty", Side::Door,
                 "no compile master has been admitted; admit one with `stagedoor roster admit`"),
+            Self::QueueFull => row(S::SERVICE_UNAVAILABLE, Some(60), CLOSE, "queue_full", Side::Master,
+                "as many requests as allowed wait for a JRuby; come back later, and add compile masters or JRubies if this stays"),
+            Self::InVain => row(S::SERVICE_UNAVAILABLE, Some(60), CLOSE, "in_vain", Side::Master,
+                "no JRuby was free for as long as an agent waits for an answer; come back later, and add compile masters or JRubies if this stays"),
+            Self::Replaced => row(S::SERVICE_UNAVAILABLE, Some(60), CLOSE, "replaced", Side::Agent,
+                "the same agent has asked for its catalog again, and one at a time is compiled; see whether two agents run on its node"),
             Self::NoMasterFit => row(S::SERVICE_UNAVAILABLE, Some(60), KEEP, "no_master_fit", Side::Master,
                 "no compile master takes work now; ask /v1/masters of the admin door for why"),
             Self::NoMasterTested => row(S::SERVICE_UNAVAILABLE, Some(15), KEEP, "no_master_tested", Side::Master,
@@ -360,6 +372,9 @@ mod tests {
         Refusal::Strangers,
         Refusal::MomBusy,
         Refusal::RosterEmpty,
+        Refusal::QueueFull,
+        Refusal::InVain,
+        Refusal::Replaced,
         Refusal::NoMasterFit,
         Refusal::NoMasterTested,
         Refusal::NoMasterSealed,

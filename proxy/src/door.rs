@@ -25,7 +25,8 @@ use crate::pass::PIPES;
 use crate::places::Places;
 use crate::pool::Pool;
 use crate::pool::state::Nobody;
-use crate::pool::{outsider, probe};
+use crate::pool::state::seating::Terms;
+use crate::pool::{gauges, outsider, probe};
 use crate::renewal::{Renewals, Shown};
 use crate::sources::Sources;
 use crate::tls::Agents;
@@ -125,6 +126,7 @@ impl Door {
         let next = make(&before)?;
         let roster_changed = next.roster.generation != before.roster.generation;
         let roster = Arc::clone(&next.roster);
+        self.pool.agree(terms(&next.settings));
         self.snapshot.store(Arc::new(next));
         if roster_changed {
             self.man(&roster);
@@ -136,6 +138,7 @@ impl Door {
     pub(crate) fn man(self: &Arc<Self>, roster: &Roster) {
         let metrics = self.observe.metrics();
         metrics.roster_generation.set(i64::try_from(roster.generation).unwrap_or(i64::MAX));
+        self.pool.agree(terms(&self.snapshot.load().settings));
         self.watch_over(&self.pool, roster);
     }
 
@@ -160,6 +163,8 @@ impl Door {
             let asking = probe::keep_asking(Arc::clone(self), Arc::clone(pool), Arc::clone(&member));
             let mut tasks = vec![beside.spawn(asking).abort_handle()];
             if member.kind.is_sealed() {
+                let gauging = gauges::keep_asking(Arc::clone(self), Arc::clone(pool), Arc::clone(&member));
+                tasks.push(beside.spawn(gauging).abort_handle());
                 let testing = outsider::keep_testing(Arc::clone(self), Arc::clone(pool), member);
                 tasks.push(beside.spawn(testing).abort_handle());
             }
@@ -224,6 +229,11 @@ impl Door {
         }
         why
     }
+}
+
+fn terms(settings: &Settings) -> Terms {
+    let bounds = &settings.bounds;
+    Terms { share: settings.share, queue: bounds.queue.min(bounds.connections / 2) }
 }
 
 impl Snapshot {

@@ -7,10 +7,11 @@ mod mom;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use stagedoor_config::class::{Class, Destination, Replay};
 
@@ -26,6 +27,7 @@ use crate::observe::record::{ENVIRONMENT, Outcome, Record, clip};
 use crate::pace::{Least, Pace};
 use crate::places::Place;
 use crate::pool::pick::{Want, hash};
+use crate::pool::queue::Waiter;
 use crate::retry::{self, Failure, Left, Next};
 use crate::route::{self, Route};
 use crate::transfer::{self, Download, Line, Outgoing};
@@ -64,6 +66,13 @@ pub(crate) async fn serve(
     Ok(response)
 }
 
+/// How long an agent waits for an answer's first byte: 10 minutes, and 2 where it is so old that it does not say its
+/// version (Puppet 3).
+fn patience(headers: &HeaderMap) -> Duration {
+    let minutes = if headers.contains_key(headers::X_PUPPET_VERSION) { 10 } else { 2 };
+    Duration::from_secs(minutes * 60)
+}
+
 /// Whether every sealed master has left the roster or is leaving it, and new connections are passed to open ones.
 fn moved(door: &Door) -> bool {
     door.snapshot.load().settings.splits() && {
@@ -85,6 +94,10 @@ struct Asking<'a> {
 struct Decided {
     class: Class,
     want: Want,
+    /// Whether it is a catalog that its own agent asks for, as in a run: one at a time.
+    alone: bool,
+    /// How long its agent waits for an answer.
+    patience: Duration,
     /// Bytes of the head as it is sent on.
     size: usize,
     /// The body comes in chunks, and the client does not ask to close.
@@ -106,13 +119,14 @@ impl<'a> Asking<'a> {
         if let Some(refusal) = self.connection.over {
             return Err(refusal);
         }
-        let Decided { class, want, size, in_chunks } = match self.decide(&mut head, id.clone()) {
-            Ok(decided) => decided,
-            Err(refusal) => {
-                self.read_away(&head, body);
-                return Err(refusal);
-            }
-        };
+        let Decided { class, want, alone, patience, size, in_chunks } =
+            match self.decide(&mut head, id.clone()) {
+                Ok(decided) => decided,
+                Err(refusal) => {
+                    self.read_away(&head, body);
+                    return Err(refusal);
+                }
+            };
         if class.destination() == Destination::Door {
             return Ok(Answer::Own(self.status()));
         }
@@ -134,7 +148,9 @@ impl<'a> Asking<'a> {
             Destination::Masters | Destination::Door => {}
         }
         let place = self.place_of_a_stranger().await?;
-        let landed = self.ask_masters(class, want, size, &mut out).await?;
+        let alone = alone.then(|| self.connection.certname().cloned()).flatten();
+        let waiter = Waiter { class, alone, want, tried: Vec::new(), since: Instant::now() };
+        let landed = self.ask_masters(waiter, patience, size, &mut out).await?;
         Ok(Answer::Passed(landed, place))
     }
 
@@ -171,6 +187,9 @@ impl<'a> Asking<'a> {
         }
         let in_chunks = framing == Framing::Chunked && !headers::asks_to_close(&head.headers);
         let want = self.want(&route, identity);
+        let asked = route.key.filter(|_| class == Class::Catalog);
+        let alone = asked.is_some_and(|key| identity.certname().is_some_and(|agent| agent.as_str() == key));
+        let patience = patience(&head.headers);
         let stated = match class.destination() {
             Destination::Masters => identity.stated(),
             // The Master of Masters is told nobody's name, so that nobody can borrow a right there.
@@ -180,7 +199,7 @@ impl<'a> Asking<'a> {
             self.connection.door.observe.metrics().forged_headers.inc();
         }
         let size = headers::head_size(&head.method, &head.uri, &head.headers, framing);
-        Ok(Decided { class, want, size, in_chunks })
+        Ok(Decided { class, want, alone, patience, size, in_chunks })
     }
 
     /// Who asks, under the trust in force now.
@@ -233,7 +252,7 @@ impl<'a> Asking<'a> {
             most: to_mom.then_some(bounds.csr),
             least: self.least(),
         };
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let taken = body::take(body, &self.connection.door.held, limits).await;
         let (kept, rest) = match taken {
             Ok(Taken::Kept(kept)) => (kept, None),

@@ -22,6 +22,8 @@ use crate::answer::{Backend, Refusal};
 #[cfg(test)]
 mod tests;
 
+/// An agent's version; from Puppet 4 on.
+pub const X_PUPPET_VERSION: HeaderName = HeaderName::from_static("x-puppet-version");
 /// `SUCCESS` or `NONE`.
 pub const X_CLIENT_VERIFY: HeaderName = HeaderName::from_static("x-client-verify");
 /// The certificate's subject, RFC 2253.

@@ -46,6 +46,8 @@ table! {
     rate_window: Duration, Time, 60 * SECOND, 5 * SECOND, 10 * MINUTE;
     /// Connections open to one master, over all threads.
     master_connections: usize, Count, 512, 1, 65_536;
+    /// Requests that wait for a JRuby. More than half of `connections` never wait, so that CA and packages get in.
+    queue: usize, Count, 4_096, 1, 500_000;
     /// CA requests at the Master of Masters at once: it has its own work to do. One address has a quarter of them.
     mom_ca: usize, Count, 32, 1, 4_096;
     /// Package requests at the Master of Masters at once, apart from the CA's, since they last long. One address has
@@ -93,6 +95,7 @@ impl Measures for Bounds {
     const AT_MOST: &'static [(&'static str, &'static str, &'static str)] = &[
         ("handshakes", "connections", "each handshake is on a connection"),
         ("master_connections", "connections", "each serves one agent's connection at a time"),
+        ("queue", "connections", "each request waits on a connection"),
         ("mom_ca", "connections", "each request is on a connection"),
         ("mom_packages", "connections", "each request is on a connection"),
         ("unauthenticated_per_source", "connections", "a higher one is never reached"),

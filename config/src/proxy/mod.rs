@@ -8,6 +8,7 @@ mod admin;
 mod bounds;
 mod listen;
 mod parse;
+pub mod share;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ pub use admin::{ADMIN_HTTP, ADMIN_UNIX};
 pub use bounds::{Bounds, HealthCheck};
 pub use parse::{ACCESS_LOG, PUPPET_PORT, ROSTER};
 
+use self::share::Share;
 pub use crate::bound::{Bound, Contradiction, commented};
 use crate::certname::Certname;
 use crate::master::{Check, Master};
@@ -44,6 +46,8 @@ pub struct Settings {
     pub roster: PathBuf,
     /// Where operators and programs ask.
     pub admin: Admin,
+    /// The part of every master's JRubies that is this door's.
+    pub share: Share,
     /// How masters are asked whether they are fit.
     pub health: HealthCheck,
     /// Where one line per request goes; none turns it off.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::admin::admin;
 use super::listen::listen;
+use super::share::Share;
 use super::{DoorPapers, KeyPair, Listen, Mom, PuppetCa, Settings};
 use crate::bound::measured;
 use crate::certname::Certname;
@@ -53,6 +54,7 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
     let roster = roster(&mut root, doc);
     let admin = admin(&mut root, (&listen, &certificates), doc);
     let health = measured(&mut root, doc);
+    let share = share(&mut root, doc);
     let access_log = access_log(&mut root, doc);
     let bounds = measured(&mut root, doc);
     root.finish(doc);
@@ -77,10 +79,24 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
         roster: roster?,
         admin,
         health,
+        share,
         access_log,
         workers,
         bounds,
     })
+}
+
+fn share(root: &mut Section<'_>, doc: &mut Document<'_>) -> Share {
+    let mut section = root.table("seats", doc);
+    let share = section.take("share", doc).and_then(|entry| {
+        let share = entry.as_number().and_then(Share::of);
+        if share.is_none() {
+            entry.wrong(doc, "a number more than 0 and at most 1, such as 0.5 where there are two doors");
+        }
+        share
+    });
+    section.finish(doc);
+    share.unwrap_or_default()
 }
 
 fn workers(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<usize> {

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::share::Share;
 use super::*;
 use crate::mistake::{Mistake, report};
 
@@ -62,7 +63,7 @@ fn every_key_that_is_commented_out_shows_its_default() {
     let count = SHIPPED.lines().filter_map(commented_out).count();
     assert_eq!(
         count,
-        Bounds::TABLE.len() + HealthCheck::TABLE.len() + 12,
+        Bounds::TABLE.len() + HealthCheck::TABLE.len() + 13,
         "a key is not in the shipped settings"
     );
 }
@@ -186,12 +187,25 @@ fn contradictions_stand_where_something_was_written() {
 }
 
 #[test]
+fn a_share_of_the_seats_is_a_part_of_them() {
+    let share = |text: &str| with("# share = 1.0", &format!("share = {text}"));
+    assert_eq!(share("0.5").unwrap().share, Share::of(0.5).unwrap());
+    assert_eq!(share("1").unwrap().share, Share::WHOLE);
+    for wrong in ["0", "-0.5", "1.5", "nan", "\"0.5\""] {
+        let mistakes = share(wrong).unwrap_err();
+        let told = mistakes[0].to_string();
+        assert!(told.contains("seats.share") && told.contains("at most 1, such as 0.5"), "{told}");
+    }
+}
+
+#[test]
 fn a_default_follows_the_bound_above_it_down() {
     let bounds = with("# connections = 16384", "connections = 100").unwrap().bounds;
     let expected = Bounds {
         connections: 100,
         handshakes: 100,
         master_connections: 100,
+        queue: 100,
         unauthenticated_per_source: 100,
         passed: 100,
         ..Bounds::default()

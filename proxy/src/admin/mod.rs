@@ -43,6 +43,7 @@ use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
 use serde::Deserialize;
 use stagedoor_config::admin::flush::Flushed;
+use stagedoor_config::admin::seats::Queue;
 use stagedoor_config::admin::{MastersView, Refusal};
 use stagedoor_config::certname::Certname;
 use stagedoor_config::environment::Environment;
@@ -85,6 +86,9 @@ pub trait Inside: Send + Sync + 'static {
 
     /// Each master of the roster in force as the door sees it, in the roster's order.
     fn masters(&self) -> MastersView;
+
+    /// Who waits for a seat.
+    fn queue(&self) -> Queue;
 
     /// What this master says of itself.
     fn status(&self, master: &Master, level: Level) -> Later<Result<Status, NoStatus>>;

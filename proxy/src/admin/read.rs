@@ -5,6 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use stagedoor_config::admin::seats::Queue;
 use stagedoor_config::admin::{MastersView, Ready, RosterView};
 
 use super::{Door, refusal};
@@ -17,6 +18,7 @@ pub(super) fn routes() -> Router<Door> {
         .route("/metrics", get(metrics))
         .route("/v1/roster", get(roster))
         .route("/v1/masters", get(masters))
+        .route("/v1/queue", get(queue))
         .method_not_allowed_fallback(method)
         .fallback(unknown)
 }
@@ -40,6 +42,10 @@ async fn masters(State(door): State<Door>) -> Json<MastersView> {
     Json(door.inside.masters())
 }
 
+async fn queue(State(door): State<Door>) -> Json<Queue> {
+    Json(door.inside.queue())
+}
+
 pub(super) async fn method(request: Request) -> Response {
     let error = format!("{} takes no {}", request.uri().path(), request.method());
     refusal(StatusCode::METHOD_NOT_ALLOWED, error, "Allow says what it takes")
@@ -50,6 +56,6 @@ async fn unknown(request: Request) -> Response {
     refusal(
         StatusCode::NOT_FOUND,
         error,
-        "there are /live, /ready, /metrics, /v1/roster, /v1/masters, /v1/masters/NAME/status",
+        "there are /live, /ready, /metrics, /v1/roster, /v1/masters, /v1/masters/NAME/status, /v1/queue",
     )
 }

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 
 use clap::Args;
 use http::Method;
+use stagedoor_config::admin::seats::{Known, Seats};
 use stagedoor_config::admin::{Fit, MasterView, MastersView, Seal};
 use stagedoor_config::master::{Kind, Standing};
 
@@ -32,7 +33,7 @@ fn words(view: &MastersView, colours: bool) -> String {
         return "no compile master is on the roster; `stagedoor roster admit CERTNAME` admits one\n"
             .to_owned();
     }
-    let head = ["CERTNAME", "KIND", "SEAL", "STANDING", "FIT", "IN FLIGHT", "WHY"].map(Cell::plain);
+    let head = ["CERTNAME", "KIND", "SEAL", "STANDING", "FIT", "SEATS", "IN FLIGHT", "WHY"].map(Cell::plain);
     let mut rows = vec![head.to_vec()];
     rows.extend(view.masters.iter().map(row));
     table(&rows, colours)
@@ -65,9 +66,27 @@ fn row(master: &MasterView) -> Vec<Cell> {
         seal,
         Cell::new(master.standing.name(), standing),
         Cell::new(master.fit.name(), fit),
+        Cell::plain(master.seats.map_or_else(|| "-".to_owned(), seats)),
         Cell::plain(master.in_flight.to_string()),
         Cell::plain(why.join("; ")),
     ]
+}
+
+/// Taken of this door's, and what keeps others from being given.
+fn seats(seats: Seats) -> String {
+    let Seats { jrubies, known, ours, taken, others, locked } = seats;
+    let mut words = format!("{taken} of {ours}");
+    let more = [
+        (ours != jrubies).then(|| format!("{jrubies} in all")),
+        (known == Known::Assumed).then(|| "assumed".to_owned()),
+        (others > 0).then(|| format!("others {others}")),
+        locked.then(|| "locked".to_owned()),
+    ];
+    for more in more.into_iter().flatten() {
+        words.push_str(", ");
+        words.push_str(&more);
+    }
+    words
 }
 
 #[cfg(test)]
@@ -89,6 +108,14 @@ mod tests {
             seal,
             seal_why: (seal == Some(Seal::Unsealed)).then(|| "gets no request: it answers 200".to_owned()),
             in_flight: 12,
+            seats: matches!(kind, Kind::Sealed { .. }).then_some(Seats {
+                jrubies: 4,
+                known: Known::Assumed,
+                ours: 2,
+                taken: 1,
+                others: 1,
+                locked: true,
+            }),
             catalogs: None,
             canary: None,
         };
@@ -117,10 +144,10 @@ mod tests {
             ],
         };
         let expected = "\
-CERTNAME              KIND                SEAL      STANDING  FIT      IN FLIGHT  WHY
-compile1.example.com  sealed by door-ca   sealed    admitted  fit      12
-c2                    sealed by firewall  unsealed  draining  unfit    12         gets no request: it answers 200; no answer in time
-c3                    open                -         warm      unknown  12
+CERTNAME              KIND                SEAL      STANDING  FIT      SEATS                                        IN FLIGHT  WHY
+compile1.example.com  sealed by door-ca   sealed    admitted  fit      1 of 2, 4 in all, assumed, others 1, locked  12
+c2                    sealed by firewall  unsealed  draining  unfit    1 of 2, 4 in all, assumed, others 1, locked  12         gets no request: it answers 200; no answer in time
+c3                    open                -         warm      unknown  -                                            12
 ";
         assert_eq!(words(&view, false), expected);
         assert!(words(&view, true).contains("\x1b[31munfit\x1b[0m"));

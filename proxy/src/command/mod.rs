@@ -9,6 +9,7 @@
 //! | `roster` | `stagedoor roster`: the roster, asked of the running door |
 //! | `door_ca` | `stagedoor door-ca`: the private CA that opens sealed masters |
 //! | `masters` | `stagedoor masters`: how each master does |
+//! | `queue` | `stagedoor queue`: who waits for a JRuby |
 //! | `flush` | `stagedoor flush`: every master forgets its environments |
 //! | `table` | a table for people |
 //! | `at` | which door is asked: the options that such commands share |
@@ -23,6 +24,7 @@ mod check;
 mod door_ca;
 mod flush;
 mod masters;
+mod queue;
 mod roster;
 mod settings;
 mod signed;
@@ -70,6 +72,8 @@ enum Command {
     /// Show every compile master as the running door sees it: what it is, how it does, and how many requests it has
     /// from this door (connections, where it is open).
     Masters(masters::Asked),
+    /// Show who waits for a JRuby, and for how long.
+    Queue(queue::Asked),
     /// Have every compile master forget its environments, after a deployment.
     Flush(flush::Asked),
 }
@@ -108,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Roster(asked) => asked.run(),
         Command::DoorCa(asked) => asked.run(),
         Command::Masters(asked) => asked.run(),
+        Command::Queue(asked) => asked.run(),
         Command::Flush(asked) => asked.run(),
     };
     let (code, words) = match done {
@@ -176,6 +181,7 @@ mod tests {
             "stagedoor door-ca --folder /root/door-ca renew --finish --force",
             "stagedoor door-ca show --json",
             "stagedoor masters",
+            "stagedoor queue --json",
             "stagedoor masters --json --socket /run/x.sock",
             "stagedoor flush",
             "stagedoor flush --environment production --environment test --json",

@@ -212,6 +212,7 @@ mod tests {
             why: why.map(str::to_owned),
             seal: why.is_none().then_some(Seal::Unsealed),
             seal_why: why.is_none().then(|| "gets no request: it answers 200".to_owned()),
+            seats: None,
             in_flight: 12,
             catalogs: None,
             canary: None,

@@ -2,6 +2,7 @@
 //! its own master and to no other.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, header};
 use stagedoor_config::class::Class;
@@ -13,10 +14,15 @@ use crate::attempt::{Landed, Missed, Outbound, attempt};
 use crate::observe::record::{Asked, Phases};
 use crate::pool::canary::Barred;
 use crate::pool::catalogs::{Became, Whose};
+use crate::pool::hand::NoSeat;
 use crate::pool::pick::Want;
+use crate::pool::queue::Waiter;
 use crate::pool::state::Nobody;
 use crate::pool::{InHand, Member};
 use crate::retry::{Failure, Next};
+
+/// A wait shorter than this is none: a seat was free.
+const NOTICED: Duration = Duration::from_millis(1);
 
 /// What is asked of a master.
 #[derive(Clone, Copy)]
@@ -40,22 +46,26 @@ impl Asking<'_> {
     /// Has a request answered by a compile master, and by another where that is safe.
     pub(super) async fn ask_masters(
         &mut self,
-        class: Class,
-        want: Want,
+        mut waiter: Waiter,
+        patience: Duration,
         size: usize,
         out: &mut Outbound,
     ) -> Result<Landed, Refusal> {
+        let class = waiter.class;
         let pool = &self.connection.door.pool;
         if let Some(goes_to) = self.connection.certname().and_then(|agent| pool.take_canary(agent)) {
             let hand = goes_to.map_err(barred)?;
             return self.ask_for_canary(Wanted { class, size, canary: true }, hand, out).await;
         }
         let wanted = Wanted { class, size, canary: false };
-        let mut tried = Vec::new();
         let mut made = 0;
         // What the agent gets when nobody does better.
         let mut second_best = None;
-        while let Some(hand) = pool.take(want, &tried).or_else(|| self.leaving(want, &tried)) {
+        loop {
+            let hand = match self.hand(&waiter, patience).await? {
+                Ok(hand) => hand,
+                Err(refusal) => return second_best.unwrap_or(Err(refusal)),
+            };
             let member = Arc::clone(&hand.member);
             let (ended, next) = match self.ask(wanted, hand, &mut made, out).await? {
                 Ended::Answered(landed) => {
@@ -69,11 +79,41 @@ impl Asking<'_> {
                 second_best = Some(ended);
             }
             if next == Next::GiveUp {
-                break;
+                return second_best.unwrap_or_else(|| Err(self.nobody()));
             }
-            tried.push(member.id);
+            waiter.tried.push(member.id);
         }
-        second_best.unwrap_or_else(|| Err(self.nobody()))
+    }
+
+    /// A master's hands for this request, and one of its seats where it needs one; or why there is none.
+    async fn hand(
+        &mut self,
+        waiter: &Waiter,
+        patience: Duration,
+    ) -> Result<Result<InHand, Refusal>, Refusal> {
+        let pool = Arc::clone(&self.connection.door.pool);
+        let Waiter { class, want, tried, .. } = waiter;
+        if !class.needs_seat() {
+            let hand = pool.take(*want, tried).or_else(|| self.leaving(*want, tried));
+            return Ok(hand.ok_or_else(|| self.nobody()));
+        }
+        let began = Instant::now();
+        let seat = pool.seat(waiter.clone(), patience).await;
+        let waited = began.elapsed();
+        if waited >= NOTICED {
+            self.line
+                .note(|record| record.phases.queue = Some(record.phases.queue.unwrap_or_default() + waited));
+            // Trust may have changed meanwhile.
+            self.snapshot = self.connection.door.snapshot.load_full();
+            self.connection.identity(&self.snapshot)?;
+        }
+        Ok(match seat {
+            Ok(hand) => Ok(hand),
+            Err(NoSeat::Nobody) => self.leaving(*want, tried).ok_or_else(|| self.nobody()),
+            Err(NoSeat::Full) => Err(Refusal::QueueFull),
+            Err(NoSeat::InVain) => Err(Refusal::InVain),
+            Err(NoSeat::Replaced) => Err(Refusal::Replaced),
+        })
     }
 
     /// Has a canary's request answered by its master, whatever comes of it. Where its catalog was compiled is not
@@ -114,6 +154,12 @@ impl Asking<'_> {
             let (landed, back) =
                 attempt(links, &member.peer, terms, patience, out, hand.take(), &mut phases).await;
             hand = back;
+            // A refusal before any work says nothing of how long the work takes.
+            if landed.as_ref().is_ok_and(|landed| !is_refused(landed))
+                && let Some(hand) = &mut hand
+            {
+                hand.answered();
+            }
             self.line.attempted(*made, phases);
             if class == Class::Catalog {
                 self.cataloged(&member, canary, &landed, phases);

@@ -41,6 +41,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     body_seconds: Option<Seconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    queue_seconds: Option<Seconds>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     connect_seconds: Option<Seconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_byte_seconds: Option<Seconds>,
@@ -78,6 +80,7 @@ pub(super) fn append(to: &mut Vec<u8>, record: &Record) -> Result<(), serde_json
         bytes_in: record.bytes_in,
         bytes_out: record.bytes_out,
         body_seconds: record.phases.body.map(Seconds),
+        queue_seconds: record.phases.queue.map(Seconds),
         connect_seconds: record.phases.connect.map(Seconds),
         first_byte_seconds: record.phases.first_byte.map(Seconds),
         transfer_seconds: record.phases.transfer.map(Seconds),

@@ -139,6 +139,7 @@ pub struct MasterMetrics {
     /// When its seal was tested last with a verdict, in seconds since 1970; 0 is never.
     pub seal_verdict: Gauge,
     pub(super) requests: [Counter; Outcome::ALL.len()],
+    pub(super) queue: Histogram,
     pub(super) connect: Histogram,
     pub(super) first_byte: Histogram,
     pub(super) transfer: Histogram,
@@ -372,6 +373,7 @@ impl MasterMetrics {
             seal_unclear: Counter::default(),
             seal_verdict: Gauge::default(),
             requests: Default::default(),
+            queue: Histogram::new(&COMPILE),
             connect: Histogram::new(&CONNECT),
             first_byte: Histogram::new(&COMPILE),
             transfer: Histogram::new(&TRANSFER),
@@ -397,6 +399,7 @@ impl MasterMetrics {
         }
         let Record { phases, .. } = record;
         for (histogram, took) in [
+            (&self.queue, phases.queue),
             (&self.connect, phases.connect),
             (&self.first_byte, phases.first_byte),
             (&self.transfer, phases.transfer),

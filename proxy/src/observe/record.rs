@@ -116,6 +116,8 @@ pub enum Asked {
 pub struct Phases {
     /// Reading the body, before anybody was asked.
     pub body: Option<Duration>,
+    /// Waiting for a JRuby; none where one was free.
+    pub queue: Option<Duration>,
     /// Opening the connection that carried it, handshake included; none on one that was open already.
     pub connect: Option<Duration>,
     /// From the head being written to the response's head: the compile itself.

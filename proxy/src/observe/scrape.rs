@@ -208,12 +208,15 @@ fn per_master(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Resul
     }
     seals(page, masters)?;
     // Each phase has a scale of its own, so sums over phases mean nothing.
-    let help = "Where the time of catalogs goes: connect, first_byte (the compile), transfer";
+    let help = "Where the time of catalogs goes: queue (waiting for a JRuby), connect, first_byte (the compile), transfer";
     let mut family = page.histogram("compile_phase", help)?;
     for m in masters {
-        for (phase, histogram) in
-            [("connect", &m.connect), ("first_byte", &m.first_byte), ("transfer", &m.transfer)]
-        {
+        for (phase, histogram) in [
+            ("queue", &m.queue),
+            ("connect", &m.connect),
+            ("first_byte", &m.first_byte),
+            ("transfer", &m.transfer),
+        ] {
             family.histogram([("master", name(m).as_str()), ("phase", phase)], histogram)?;
         }
     }

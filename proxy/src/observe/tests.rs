@@ -35,6 +35,7 @@ fn catalog(observe: &Observe, master: &Arc<MasterMetrics>) -> Record {
         bytes_in: 500_000,
         bytes_out: 2_000,
         phases: Phases {
+            queue: None,
             body: Some(second(1)),
             connect: None,
             first_byte: Some(second(7)),

@@ -4,6 +4,7 @@
 //! Beside it, for each master, what lives: the way to it (`Peer`), its metrics, and the tasks that ask how it is,
 //! where it is, and whether it is sealed. It outlives every swap of settings and roster and is reconciled with each.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,23 +22,33 @@ use crate::observe::metrics::MasterMetrics;
 use crate::way::Sides;
 use canary::Barred;
 use catalogs::{Became, Whose};
+pub(crate) use hand::InHand;
+use hand::Waits;
 use health::Verdict;
 use pick::Want;
+use queue::Ticket;
 use seal::{At, Outcome, Seal, Turn};
+use seat::Gauges;
+use state::seating::{Terms, Waiting};
 use state::{Live, Nobody, State};
 
 pub mod affinity;
 pub mod canary;
 pub mod catalogs;
 pub(crate) mod flush;
+pub(crate) mod gauges;
+pub(crate) mod hand;
 pub mod health;
 pub(crate) mod outsider;
 pub mod pick;
 pub(crate) mod probe;
 pub(crate) mod question;
+pub mod queue;
 pub(crate) mod relay;
 pub(crate) mod resolve;
 pub mod seal;
+pub mod seat;
+pub mod service;
 pub mod state;
 
 /// The masters on the roster, alive.
@@ -52,6 +63,8 @@ pub(crate) struct Pool {
 
 struct Inside {
     state: State,
+    /// Those who wait for a seat.
+    waiting: BTreeMap<Ticket, Waits>,
     members: Vec<(Arc<Member>, Tasks)>,
 }
 
@@ -74,23 +87,28 @@ pub(crate) struct Member {
 /// What asks how a master is, where it is, and whether it is sealed, until it leaves.
 struct Tasks(Vec<AbortHandle>);
 
-/// A request in a master's hands, or a connection that was passed to it; given back when dropped.
-pub(crate) struct InHand {
-    pool: Arc<Pool>,
-    /// Whose hands.
-    pub member: Arc<Member>,
-}
-
 impl Pool {
     pub(crate) fn new(observe: Arc<Observe>, connections: usize, beside: Handle) -> Arc<Self> {
-        let inside = Inside { state: State::default(), members: Vec::new() };
+        let inside = Inside { state: State::default(), waiting: BTreeMap::new(), members: Vec::new() };
         Arc::new(Self { inside: Mutex::new(inside), observe, connections, beside })
     }
 
     /// Makes the pool hold what the roster says, and starts and ends what belongs to each master. `ask` starts asking
     /// a master that joined.
-    pub(crate) fn reconcile(&self, roster: &Roster, ask: impl Fn(Arc<Member>, &Handle) -> Vec<AbortHandle>) {
-        let mut inside = self.lock();
+    pub(crate) fn reconcile(
+        self: &Arc<Self>,
+        roster: &Roster,
+        ask: impl Fn(Arc<Member>, &Handle) -> Vec<AbortHandle>,
+    ) {
+        self.change(|_, inside| self.take_over(inside, roster, ask));
+    }
+
+    fn take_over(
+        &self,
+        inside: &mut Inside,
+        roster: &Roster,
+        ask: impl Fn(Arc<Member>, &Handle) -> Vec<AbortHandle>,
+    ) {
         let changes = inside.state.reconcile(&roster.masters, Instant::now());
         let (left, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut inside.members)
             .into_iter()
@@ -158,14 +176,7 @@ impl Pool {
     fn give(self: &Arc<Self>, pick: impl FnOnce(&mut State) -> Option<u32>) -> Option<InHand> {
         let mut inside = self.lock();
         let id = pick(&mut inside.state)?;
-        let member = inside.members.iter().find_map(|(m, _)| (m.id == id).then(|| Arc::clone(m)));
-        if member.is_none() {
-            inside.state.give_back(id);
-        }
-        drop(inside);
-        let member = member?;
-        member.metrics.in_flight.inc();
-        Some(InHand { pool: Arc::clone(self), member })
+        inside.hand(self, id, None)
     }
 
     /// What each kind of master can carry.
@@ -197,8 +208,34 @@ impl Pool {
     }
 
     /// Counts a probe's outcome.
-    pub(crate) fn probed(&self, id: u32, bad: Option<String>, rise: u32, fall: u32) -> Option<Verdict> {
-        self.lock().state.probed(id, bad, rise, fall)
+    pub(crate) fn probed(
+        self: &Arc<Self>,
+        id: u32,
+        bad: Option<String>,
+        rise: u32,
+        fall: u32,
+    ) -> Option<Verdict> {
+        self.change(|_, inside| inside.state.probed(id, bad, rise, fall))
+    }
+
+    /// A master is asked for its gauges.
+    pub(crate) fn gauges_asked(&self, id: u32) {
+        self.lock().state.gauges_asked(id);
+    }
+
+    /// A master's gauges came, and are asked for again at this distance.
+    pub(crate) fn gauged(self: &Arc<Self>, id: u32, gauges: Gauges, again: Duration) {
+        self.change(|_, inside| inside.state.gauged(id, gauges, Instant::now(), again));
+    }
+
+    /// The settings say otherwise from now on.
+    pub(crate) fn agree(self: &Arc<Self>, terms: Terms) {
+        self.change(|_, inside| inside.state.agree(terms));
+    }
+
+    /// How many wait for a seat, and for how long.
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.lock().state.waiting()
     }
 
     /// A test of a master's seal begins; the number is for its end.
@@ -208,24 +245,27 @@ impl Pool {
 
     /// A test of this master's seal ended; answers with what that changed.
     pub(crate) fn seal_tested(
-        &self,
+        self: &Arc<Self>,
         member: &Member,
         begun: u32,
         outcome: Outcome,
         lasts: Duration,
     ) -> Option<Turn> {
-        let mut inside = self.lock();
-        let at = At { now: Instant::now(), lasts };
-        let turn = inside.state.seal_tested(member.id, begun, outcome, at);
-        publish_seal(&inside.state, member);
-        turn
+        self.change(|_, inside| {
+            let at = At { now: Instant::now(), lasts };
+            let turn = inside.state.seal_tested(member.id, begun, outcome, at);
+            publish_seal(&inside.state, member);
+            turn
+        })
     }
 
     /// What is known of this master's seal may no longer hold: it is tested before it is used again.
-    pub(crate) fn seal_lost(&self, member: &Member, why: &str) -> Option<Turn> {
-        let mut inside = self.lock();
-        let turn = inside.state.seal_lost(member.id, why);
-        publish_seal(&inside.state, member);
+    pub(crate) fn seal_lost(self: &Arc<Self>, member: &Member, why: &str) -> Option<Turn> {
+        let turn = self.change(|_, inside| {
+            let turn = inside.state.seal_lost(member.id, why);
+            publish_seal(&inside.state, member);
+            turn
+        });
         member.test.notify_one();
         turn
     }
@@ -266,13 +306,6 @@ fn publish_seal(state: &State, member: &Member) {
     let unknown = matches!(seal, Seal::Untested { .. } | Seal::Untestable { .. });
     member.metrics.unsealed.set(i64::from(matches!(seal, Seal::Unsealed { .. })));
     member.metrics.untested.set(i64::from(unknown));
-}
-
-impl Drop for InHand {
-    fn drop(&mut self) {
-        self.member.metrics.in_flight.dec();
-        self.pool.lock().state.give_back(self.member.id);
-    }
 }
 
 impl Drop for Tasks {

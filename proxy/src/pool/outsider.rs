@@ -67,7 +67,7 @@ async fn addresses(known: &mut watch::Receiver<Addresses>, patience: Duration) -
 
 /// Waits for the next test's time, for somebody who wants it now, or for an address that was not tested.
 async fn until_due(
-    pool: &Pool,
+    pool: &Arc<Pool>,
     member: &Member,
     known: &mut watch::Receiver<Addresses>,
     tested: &[SocketAddr],

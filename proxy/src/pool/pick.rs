@@ -1,7 +1,7 @@
 //! Which master takes a request.
 //!
-//! Least busy among those that may take it: the fewest requests in flight, ties broken by the chance handed in so
-//! that idle masters share the trickle. Two kinds of requests ask for a certain master: static file content goes
+//! Least busy among those that may take it: the fewest requests in flight for its seats, ties broken by the chance handed
+//! in so that idle masters share the trickle. Two kinds of requests ask for a certain master: static file content goes
 //! where the run's catalog was compiled, because that master has the code; a file bucket's backup goes by its
 //! checksum, so that every door looks for it at the same place. A connection that is passed goes where its address went
 //! before, while that master has no more than its share.
@@ -32,6 +32,8 @@ pub struct Candidate {
     pub name: u64,
     /// Requests it has in hand.
     pub in_flight: u32,
+    /// How many it serves at once, at least one: what is in hand counts beside that.
+    pub seats: u32,
     /// Whether health lets it take work.
     pub fit: bool,
 }
@@ -57,7 +59,14 @@ pub fn pick(candidates: &[Candidate], want: Want, chance: u64) -> Option<u32> {
                 .map_or_else(|| pick(candidates, Want::LeastBusy, chance), |c| Some(c.id))
         }
         Want::Rendezvous(key) => able().max_by_key(|c| mix(c.name ^ key)).map(|c| c.id),
-        Want::LeastBusy => able().min_by_key(|c| (c.in_flight, mix(c.name ^ chance))).map(|c| c.id),
+        Want::LeastBusy => able().min_by_key(|c| (c.load(), mix(c.name ^ chance))).map(|c| c.id),
+    }
+}
+
+impl Candidate {
+    /// What is in hand for each seat, in parts small enough that no two loads of one master are equal.
+    fn load(&self) -> u64 {
+        (u64::from(self.in_flight) << 20) / u64::from(self.seats.max(1))
     }
 }
 
@@ -95,13 +104,21 @@ mod tests {
     use super::*;
 
     fn master(id: u32, in_flight: u32, fit: bool) -> Candidate {
-        Candidate { id, name: hash(&format!("compile{id}.example.com")), in_flight, fit }
+        Candidate { id, name: hash(&format!("compile{id}.example.com")), in_flight, seats: 1, fit }
     }
 
     #[test]
     fn the_least_busy_fit_master_is_asked() {
         let pool = [master(0, 3, true), master(1, 1, true), master(2, 0, false)];
         assert_eq!(pick(&pool, Want::LeastBusy, 7), Some(1));
+    }
+
+    #[test]
+    fn the_larger_of_two_masters_takes_more_until_both_are_equally_full() {
+        let large = Candidate { seats: 8, ..master(0, 3, true) };
+        let small = Candidate { seats: 2, ..master(1, 1, true) };
+        assert_eq!(pick(&[large, small], Want::LeastBusy, 7), Some(0));
+        assert_eq!(pick(&[Candidate { in_flight: 5, ..large }, small], Want::LeastBusy, 7), Some(1));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! time of one call. It outlives every swap of settings and roster and is reconciled with each.
 #![deny(clippy::disallowed_methods)]
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -15,9 +16,14 @@ use super::canary::{self, Barred};
 use super::catalogs::{Became, Catalogs, Whose};
 use super::health::{Health, Verdict};
 use super::pick::{self, Candidate, Want};
+use super::queue::Queue;
 use super::seal::{At, Outcome, Seal, Turn};
+use super::seat::Seats;
+use super::service::Service;
 use crate::way::Sides;
+use seating::Terms;
 
+pub mod seating;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +42,11 @@ pub struct State {
     /// By a hash of the certname: the whole hash, to tell agents in one place apart, and the master's number.
     last: Vec<(u64, u32)>,
     affinity: Affinity,
+    queue: Queue,
+    /// Agents whose catalog is being compiled, where that may be once at a time.
+    compiling: BTreeSet<Certname>,
+    service: Service,
+    terms: Terms,
     /// Kept between calls so that a choice allocates nothing.
     scratch: Vec<Candidate>,
 }
@@ -59,6 +70,8 @@ pub struct Live {
     pub catalogs: Option<Catalogs>,
     /// Requests it has in hand, or connections that were passed to it.
     pub in_flight: u32,
+    /// Its JRubies.
+    pub seats: Seats,
     joined: Instant,
     name: u64,
 }
@@ -90,6 +103,10 @@ impl Default for State {
             next_id: 0,
             last: vec![(0, 0); REMEMBERED],
             affinity: Affinity::default(),
+            queue: Queue::default(),
+            compiling: BTreeSet::new(),
+            service: Service::default(),
+            terms: Terms::default(),
             scratch: Vec::new(),
         }
     }
@@ -109,6 +126,7 @@ impl State {
             if let Some(master) = same {
                 live.master.standing = master.standing;
                 live.master.jrubies = master.jrubies;
+                live.seats.say(jrubies(master));
             } else {
                 changes.left.push(live.id);
             }
@@ -129,6 +147,7 @@ impl State {
                 losses: 0,
                 catalogs: master.kind.is_sealed().then(|| Catalogs::new(now)),
                 in_flight: 0,
+                seats: Seats::new(jrubies(master)),
                 joined: now,
                 name: pick::hash(master.certname.as_str()),
             });
@@ -137,7 +156,8 @@ impl State {
         changes
     }
 
-    /// Picks a sealed master that is not among `tried` and counts the request as in its hands.
+    /// Picks a sealed master that is not among `tried` for a request that needs no seat, and counts the request as in its
+    /// hands.
     pub fn take(&mut self, want: Want, tried: &[u32], now: Instant, chance: u64) -> Option<u32> {
         // An open master would take a request for one of its own clients', who states no identity.
         let sealed = |live: &Live| live.master.kind.is_sealed() && live.may_get_something();
@@ -189,7 +209,10 @@ impl State {
         let mut candidates = std::mem::take(&mut self.scratch);
         candidates.clear();
         candidates.extend(self.masters.iter().filter(|live| of(live) && !tried.contains(&live.id)).map(
-            |live| Candidate { id: live.id, name: live.name, in_flight: live.in_flight, fit: live.fit(now) },
+            |live| {
+                let Live { id, name, in_flight, .. } = *live;
+                Candidate { id, name, in_flight, seats: 1, fit: live.fit(now) }
+            },
         ));
         let picked = pick::pick(&candidates, want, chance);
         self.scratch = candidates;
@@ -301,12 +324,27 @@ impl State {
     }
 }
 
+fn jrubies(master: &Master) -> Option<u32> {
+    master.jrubies.map(|jrubies| u32::from(jrubies.get()))
+}
+
 impl Live {
     /// Whether it may get anything new, whatever its health: not where it drains or is warm, and not where strangers may
     /// reach it although it is to be sealed. Health never empties the pool; this may.
     #[must_use]
     pub fn may_get_something(&self) -> bool {
         self.master.standing == Standing::Admitted && self.seal.as_ref().is_none_or(Seal::lets_in)
+    }
+
+    /// Whether its seats are for agents' requests.
+    #[must_use]
+    pub fn may_seat(&self) -> bool {
+        self.master.kind.is_sealed() && self.may_get_something()
+    }
+
+    /// Whether a request that has tried these may wait for one of its seats.
+    fn could_seat(&self, tried: &[u32]) -> bool {
+        self.may_seat() && !tried.contains(&self.id)
     }
 
     /// Whether health lets it take work at this moment.

@@ -6,10 +6,12 @@ use std::time::Instant;
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use stagedoor_config::admin::flush::Flushed;
+use stagedoor_config::admin::seats::{Queue, Seats};
 use stagedoor_config::admin::{self as wire, Fit, MasterView, MastersView};
 use stagedoor_config::certname::Certname;
 use stagedoor_config::environment::Environment;
 use stagedoor_config::master::Master;
+use stagedoor_config::proxy::share::Share;
 use stagedoor_config::read;
 use stagedoor_config::roster::Roster;
 use stagedoor_config::trust::Refused;
@@ -20,6 +22,7 @@ use crate::observe::log::chain;
 use crate::pool::catalogs::Catalogs;
 use crate::pool::health::Verdict;
 use crate::pool::seal::Seal;
+use crate::pool::seat::Known;
 use crate::pool::state::Live;
 use crate::pool::{flush, relay};
 use crate::run::load;
@@ -49,7 +52,18 @@ impl Inside for FromInside {
 
     fn masters(&self) -> MastersView {
         let generation = self.roster().generation;
-        MastersView { generation, masters: self.door.pool.look(view) }
+        let share = self.door.snapshot.load().settings.share;
+        MastersView { generation, masters: self.door.pool.look(|live, now| view(live, share, now)) }
+    }
+
+    fn queue(&self) -> Queue {
+        let waiting = self.door.pool.waiting();
+        Queue {
+            small: waiting.small,
+            catalogs: waiting.catalogs,
+            oldest_seconds: waiting.oldest.map(|since| since.elapsed().as_secs_f64()),
+            expected_seconds: waiting.expected.as_secs_f64(),
+        }
     }
 
     fn status(&self, master: &Master, level: Level) -> Later<Result<Status, NoStatus>> {
@@ -95,7 +109,24 @@ impl Inside for FromInside {
     }
 }
 
-fn view(live: &Live, now: Instant) -> MasterView {
+fn seats(live: &Live, share: Share, now: Instant) -> Seats {
+    let (jrubies, known) = live.seats.jrubies();
+    let known = match known {
+        Known::ByRoster => wire::seats::Known::Roster,
+        Known::ByGauges => wire::seats::Known::Gauges,
+        Known::Assumed => wire::seats::Known::Assumed,
+    };
+    Seats {
+        jrubies,
+        known,
+        ours: live.seats.ours(share),
+        taken: live.seats.taken(),
+        others: live.seats.others(now),
+        locked: live.seats.locked(now),
+    }
+}
+
+fn view(live: &Live, share: Share, now: Instant) -> MasterView {
     MasterView {
         certname: live.master.certname.clone(),
         address: live.master.address.clone(),
@@ -114,6 +145,7 @@ fn view(live: &Live, now: Instant) -> MasterView {
         }),
         seal_why: live.seal.as_ref().and_then(Seal::words),
         in_flight: live.in_flight,
+        seats: live.master.kind.is_sealed().then(|| seats(live, share, now)),
         catalogs: live.catalogs.as_ref().map(|catalogs| catalogs.lately(now)),
         canary: live.catalogs.as_ref().map(Catalogs::canary),
     }

@@ -11,7 +11,7 @@ mod believe;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -132,12 +132,15 @@ struct Desk {
     jrubies: Arc<Semaphore>,
     busy: Arc<AtomicUsize>,
     most_busy: AtomicUsize,
+    waited: AtomicUsize,
     health: Mutex<Health>,
     compile: Mutex<Work>,
     bucket: Mutex<HashMap<String, Bytes>>,
     /// Who may flush environment caches, by auth.conf.
     doors: Mutex<Vec<String>>,
     flushed: Mutex<Vec<Option<String>>>,
+    /// Whether its pool is locked, as for a deploy.
+    locked: AtomicBool,
     record: Record,
     script: Script,
 }
@@ -167,11 +170,13 @@ impl Master {
             jrubies: Arc::new(Semaphore::new(plan.jrubies)),
             busy: Arc::default(),
             most_busy: AtomicUsize::new(0),
+            waited: AtomicUsize::new(0),
             health: Mutex::new(Health::Running),
             compile: Mutex::new(plan.compile),
             bucket: Mutex::default(),
             doors: Mutex::new(vec!["door1.example.com".to_owned()]),
             flushed: Mutex::default(),
+            locked: AtomicBool::new(false),
             record: Record::default(),
             script: Script::default(),
             plan,
@@ -267,6 +272,16 @@ impl Master {
         *self.desk.compile.lock().unwrap() = work;
     }
 
+    /// Its JRuby pool says that it is locked from now on, as for a deploy, or that it is not.
+    pub fn lock(&self, locked: bool) {
+        self.desk.locked.store(locked, Ordering::Relaxed);
+    }
+
+    /// Somebody else, who comes past the door, keeps a JRuby until this is dropped.
+    pub async fn occupied(&self) -> OwnedSemaphorePermit {
+        self.desk.jrubies.clone().acquire_owned().await.expect("JRubies are never closed")
+    }
+
     /// Nobody may flush its environment cache from now on, as with the packaged auth.conf.
     pub fn let_nobody_flush(&self) {
         self.desk.doors.lock().unwrap().clear();
@@ -288,6 +303,12 @@ impl Master {
     #[must_use]
     pub fn most_busy(&self) -> usize {
         self.desk.most_busy.load(Ordering::Relaxed)
+    }
+
+    /// How many requests had to wait for a JRuby.
+    #[must_use]
+    pub fn waited(&self) -> usize {
+        self.desk.waited.load(Ordering::Relaxed)
     }
 
     /// How many files its file bucket holds.
@@ -321,7 +342,13 @@ impl Role for Desk {
         if !needs_jruby(Asked::of(head.path())) {
             return None;
         }
-        let permit = self.jrubies.clone().acquire_owned().await.ok()?;
+        let permit = match self.jrubies.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.waited.fetch_add(1, Ordering::Relaxed);
+                self.jrubies.clone().acquire_owned().await.ok()?
+            }
+        };
         let busy = self.busy.fetch_add(1, Ordering::Relaxed) + 1;
         self.most_busy.fetch_max(busy, Ordering::Relaxed);
         Some(Borrowed { _permit: permit, busy: self.busy.clone() })

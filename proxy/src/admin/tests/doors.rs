@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use serde_json::{Value, json};
 use stagedoor_config::admin::MastersView;
 use stagedoor_config::admin::flush::{FlushedMaster, Outcome};
+use stagedoor_config::admin::seats::Queue;
 use stagedoor_config::master::Master;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -42,6 +43,10 @@ impl Inside for Paper {
 
     fn roster(&self) -> Arc<Roster> {
         Arc::clone(&self.roster.lock().unwrap())
+    }
+
+    fn queue(&self) -> Queue {
+        Queue { small: 0, catalogs: 0, oldest_seconds: None, expected_seconds: 0.0 }
     }
 
     fn masters(&self) -> MastersView {

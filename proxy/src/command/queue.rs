@@ -1,0 +1,50 @@
+//! `stagedoor queue`: who waits for a JRuby.
+
+use clap::Args;
+use http::Method;
+use stagedoor_config::admin::seats::Queue;
+
+use super::ask::ask;
+use super::at::{At, json};
+use super::{Failure, say};
+
+#[derive(Debug, Args)]
+pub(super) struct Asked {
+    #[command(flatten)]
+    at: At,
+}
+
+impl Asked {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let socket = self.at.socket()?;
+        let asked = ask::<Queue>(&socket, Method::GET, "/v1/queue", None::<&()>);
+        let queue = asked.map_err(|why| self.at.unanswered(why))?;
+        say(&if self.at.json { json(&queue) } else { words(&queue) })
+    }
+}
+
+fn words(queue: &Queue) -> String {
+    let Queue { small, catalogs, oldest_seconds, expected_seconds } = queue;
+    let Some(oldest) = oldest_seconds else { return "nobody waits for a JRuby\n".to_owned() };
+    format!(
+        "{catalogs} catalogs and {small} small requests wait for a JRuby, the oldest for {oldest:.1} s; a catalog that came \
+         now would wait about {expected_seconds:.1} s\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_and_for_how_long_is_one_sentence() {
+        let empty = Queue { small: 0, catalogs: 0, oldest_seconds: None, expected_seconds: 0.0 };
+        assert_eq!(words(&empty), "nobody waits for a JRuby\n");
+        let some = Queue { small: 2, catalogs: 7, oldest_seconds: Some(3.04), expected_seconds: 12.25 };
+        assert_eq!(
+            words(&some),
+            "7 catalogs and 2 small requests wait for a JRuby, the oldest for 3.0 s; a catalog that came now would wait \
+             about 12.2 s\n"
+        );
+    }
+}

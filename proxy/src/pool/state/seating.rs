@@ -1,0 +1,226 @@
+//! Seats given, waited for and given back: the pool's part that the queue, the seats and the choice of a master make
+//! together.
+//!
+//! Whatever may free a seat or end a wait (a seat given back, gauges, health, a seal, a roster) is followed by
+//! [`State::call`], which says who is to be told what. Between two calls no seat of a fit master is free while somebody
+//! waits who could have it.
+#![deny(clippy::disallowed_methods)]
+
+use std::time::{Duration, Instant};
+
+use stagedoor_config::certname::Certname;
+use stagedoor_config::class::Class;
+use stagedoor_config::proxy::share::Share;
+
+use super::State;
+use crate::pool::pick::{self, Candidate};
+use crate::pool::queue::{Ticket, Waiter};
+use crate::pool::seat::Gauges;
+
+#[cfg(test)]
+mod tests;
+
+/// Left of an agent's patience when it is told that it waits in vain: for the answer to reach it.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// What the settings say of seats.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// The part of every master's seats that is this door's.
+    pub share: Share,
+    /// The most requests that wait.
+    pub queue: usize,
+}
+
+/// What a request that holds a seat gives back with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// What it is.
+    pub class: Class,
+    /// Whose catalog it is, where that agent is compiled for once at a time.
+    pub alone: Option<Certname>,
+    /// When it was given the seat.
+    pub since: Instant,
+}
+
+/// What becomes of a request that wants a seat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// It has one at this master.
+    Given(u32, Held),
+    /// It waits.
+    Waits {
+        /// Its place.
+        ticket: Ticket,
+        /// From then on a seat would be wasted on it: its agent would have left before the answer.
+        until: Instant,
+        /// Whose place it took.
+        instead_of: Option<Ticket>,
+    },
+    /// As many wait as may.
+    Full,
+    /// Nobody is there whose seat it could wait for.
+    Nobody,
+}
+
+/// What a waiter is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Called {
+    /// It has a seat at this master.
+    To(u32, Held),
+    /// Nobody is there any more whose seat it could wait for.
+    Nobody,
+}
+
+/// How many wait, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// Small requests.
+    pub small: usize,
+    /// Catalogs.
+    pub catalogs: usize,
+    /// When the one came who has waited longest.
+    pub oldest: Option<Instant>,
+    /// How long a catalog that came now would wait, by what is waiting and how long such requests take.
+    pub expected: Duration,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { share: Share::WHOLE, queue: usize::MAX }
+    }
+}
+
+impl State {
+    /// The settings say otherwise from now on.
+    pub const fn agree(&mut self, terms: Terms) {
+        self.terms = terms;
+    }
+
+    /// A request wants a seat, and its agent has this patience from the time it came.
+    pub fn ask(&mut self, waiter: Waiter, patience: Duration, now: Instant, chance: u64) -> Asked {
+        if self.queue.is_empty()
+            && let Some(id) = self.seat_for(&waiter, now, chance)
+        {
+            return Asked::Given(id, self.seat(id, &waiter, now));
+        }
+        if !self.masters.iter().any(|live| live.could_seat(&waiter.tried)) {
+            return Asked::Nobody;
+        }
+        let (small, catalogs) = self.queue.lengths();
+        if small + catalogs >= self.terms.queue {
+            return Asked::Full;
+        }
+        let in_vain = MARGIN + self.service.p95(waiter.class);
+        let until = waiter.since + patience.saturating_sub(in_vain);
+        let (ticket, instead_of) = self.queue.enter(waiter);
+        Asked::Waits { ticket, until, instead_of }
+    }
+
+    /// Who is called from the queue, now that something has changed; asked again until nobody is.
+    pub fn call(&mut self, now: Instant, chance: u64) -> Option<(Ticket, Called)> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        let seats =
+            self.masters.iter().filter(|live| live.may_seat()).map(|live| live.seats.ours(self.terms.share));
+        let seats = seats.sum();
+        let mut called = None;
+        for (ticket, waiter) in self.queue.in_order(seats) {
+            if !self.masters.iter().any(|live| live.could_seat(&waiter.tried)) {
+                called = Some((ticket, None));
+                break;
+            }
+            if let Some(id) = self.seat_for(waiter, now, chance) {
+                called = Some((ticket, Some(id)));
+                break;
+            }
+        }
+        let (ticket, id) = called?;
+        let waiter = self.queue.leave(ticket)?;
+        Some((ticket, id.map_or(Called::Nobody, |id| Called::To(id, self.seat(id, &waiter, now)))))
+    }
+
+    /// A waiter left; true where it was still waiting.
+    pub fn leave(&mut self, ticket: Ticket) -> bool {
+        self.queue.leave(ticket).is_some()
+    }
+
+    /// A request gives back its seat; `answered` where a master's answer ended it. A master that has left meanwhile is
+    /// forgotten already.
+    pub fn unseat(&mut self, id: u32, held: &Held, answered: bool, now: Instant) {
+        let took = now.saturating_duration_since(held.since);
+        if let Some(agent) = &held.alone {
+            self.compiling.remove(agent);
+        }
+        if held.class != Class::Catalog {
+            self.queue.small_worked(took);
+        }
+        if answered {
+            self.service.took(held.class, took);
+        }
+        if let Some(live) = self.masters.iter_mut().find(|live| live.id == id) {
+            live.seats.give_back();
+        }
+        self.give_back(id);
+    }
+
+    /// A master is asked for its gauges.
+    pub fn gauges_asked(&mut self, id: u32) {
+        if let Some(live) = self.masters.iter_mut().find(|live| live.id == id) {
+            live.seats.asks();
+        }
+    }
+
+    /// A master's gauges came, and are asked for again at this distance.
+    pub fn gauged(&mut self, id: u32, gauges: Gauges, now: Instant, again: Duration) {
+        if let Some(live) = self.masters.iter_mut().find(|live| live.id == id) {
+            live.seats.tell(gauges, now, again);
+        }
+    }
+
+    /// How many wait, and for how long.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        let (small, catalogs) = self.queue.lengths();
+        let seats =
+            self.masters.iter().filter(|live| live.may_seat()).map(|live| live.seats.ours(self.terms.share));
+        let seats = seats.sum::<u32>().max(1);
+        let of = |many: usize, class| self.service.mean(class) * u32::try_from(many).unwrap_or(u32::MAX);
+        let work = of(catalogs, Class::Catalog).saturating_add(of(small, Class::FileMetadata));
+        Waiting { small, catalogs, oldest: self.queue.oldest(), expected: work / seats }
+    }
+
+    /// A free seat for this request; none where it has to wait.
+    fn seat_for(&self, waiter: &Waiter, now: Instant, chance: u64) -> Option<u32> {
+        if waiter.alone.as_ref().is_some_and(|agent| self.compiling.contains(agent)) {
+            return None;
+        }
+        let there = || self.masters.iter().filter(|live| live.could_seat(&waiter.tried));
+        // A fit master whose seats are all taken is waited for: an unfit one's is no better for being free.
+        let any_fit = there().any(|live| live.fit(now));
+        let free =
+            there().filter(|live| live.fit(now) == any_fit && live.seats.free(self.terms.share, now) > 0);
+        let candidates: Vec<Candidate> = free
+            .map(|live| Candidate {
+                id: live.id,
+                name: live.name,
+                in_flight: live.seats.taken(),
+                seats: live.seats.ours(self.terms.share),
+                fit: true,
+            })
+            .collect();
+        pick::pick(&candidates, waiter.want, chance)
+    }
+
+    fn seat(&mut self, id: u32, waiter: &Waiter, now: Instant) -> Held {
+        if let Some(live) = self.masters.iter_mut().find(|live| live.id == id) {
+            live.in_flight += 1;
+            live.seats.take();
+        }
+        if let Some(agent) = &waiter.alone {
+            self.compiling.insert(agent.clone());
+        }
+        Held { class: waiter.class, alone: waiter.alone.clone(), since: now }
+    }
+}
