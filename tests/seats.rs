@@ -155,6 +155,35 @@ async fn an_agent_that_hangs_up_leaves_the_queue_at_once_and_a_compile_that_goes
 }
 
 #[tokio::test]
+async fn where_a_catalog_would_wait_a_minute_no_run_begins_and_those_that_have_begun_go_on() {
+    let fleet = fleet(&[1], Duration::from_secs(3)).await;
+    assert_eq!(catalog(&fleet, "web1.example.com").await.unwrap(), StatusCode::OK);
+    let agent = fleet.agent("web50.example.com");
+    let mut begun = agent.connect().await.unwrap();
+    let plugins = "/puppet/v3/file_metadatas/pluginfacts?environment=production";
+    assert_eq!(begun.get(plugins).await.unwrap().status(), StatusCode::OK);
+    let waiting: Vec<_> = (2..26).map(|n| catalog(&fleet, &format!("web{n}.example.com"))).collect();
+    until_queued(&fleet, 0, 23).await;
+    for target in [plugins, "/puppet/v3/node/web51.example.com?environment=production"] {
+        let answer = fleet.agent("web51.example.com").get(target).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{target}");
+        let after: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((60..=900).contains(&after) && answer.headers()["connection"] == "close", "{after}");
+    }
+    assert_eq!(begun.get(plugins).await.unwrap().status(), StatusCode::OK, "its run has begun");
+    let another = catalog(&fleet, "web52.example.com");
+    eventually("a catalog of a run that has begun waits", async || {
+        let answer = fleet.door.admin("GET", "/v1/queue", "").await;
+        let queue: Value = serde_json::from_str(&answer.body).unwrap();
+        if queue["catalogs"].as_u64() >= Some(20) { Ok(()) } else { Err(queue.to_string()) }
+    })
+    .await;
+    assert!(!another.is_finished());
+    waiting.iter().for_each(JoinHandle::abort);
+    another.abort();
+}
+
+#[tokio::test]
 async fn what_waits_for_a_master_that_leaves_is_served_by_another_or_told() {
     let fleet = fleet(&[1, 1], Duration::from_secs(1)).await;
     let asked: Vec<_> = (0..4).map(|n| catalog(&fleet, &format!("web{n}.example.com"))).collect();

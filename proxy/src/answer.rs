@@ -117,6 +117,8 @@ pub enum Refusal {
     MomBusy,
     /// No master is on the roster.
     RosterEmpty,
+    /// A run that is to begin would have to wait long, and its agent comes back after so many seconds.
+    Shed(u16),
     /// As many requests wait for a JRuby as may.
     QueueFull,
     /// Its agent would have left before an answer that had to wait longer.
@@ -236,6 +238,8 @@ impl Refusal {
                 "as many requests as allowed are at the Master of Masters; come back later, or raise bounds.mom_ca or bounds.mom_packages"),
             Self::RosterEmpty => row(S::SERVICE_UNAVAILABLE, Some(60), KEEP, "roster_empty", Side::Door,
                 "no compile master has been admitted; admit one with `stagedoor roster admit`"),
+            Self::Shed(seconds) => row(S::SERVICE_UNAVAILABLE, Some(seconds), CLOSE, "shed", Side::Master,
+                "so many runs wait for a JRuby that no other is begun; agents come back by themselves; add compile masters or JRubies if this stays"),
             Self::QueueFull => row(S::SERVICE_UNAVAILABLE, Some(60), CLOSE, "queue_full", Side::Master,
                 "as many requests as allowed wait for a JRuby; come back later, and add compile masters or JRubies if this stays"),
             Self::InVain => row(S::SERVICE_UNAVAILABLE, Some(60), CLOSE, "in_vain", Side::Master,
@@ -372,6 +376,7 @@ mod tests {
         Refusal::Strangers,
         Refusal::MomBusy,
         Refusal::RosterEmpty,
+        Refusal::Shed(30),
         Refusal::QueueFull,
         Refusal::InVain,
         Refusal::Replaced,

@@ -35,6 +35,8 @@ pub(crate) struct Connection {
     /// The last request came in chunks, all of them were read, and neither side asked to close. hyper goes on after
     /// such a request, unless a length stood beside the chunks: the only sign that it leaves.
     pub goes_on_after_chunks: AtomicBool,
+    /// Whether a run has begun on it: what it asks for from here on is never sent away.
+    pub run_began: AtomicBool,
     identity: Identity,
     proof: Option<Proof>,
 }
@@ -82,8 +84,8 @@ impl Connection {
         (identity, proof): (Identity, Option<Proof>),
         over: Option<Refusal>,
     ) -> Self {
-        let goes_on_after_chunks = AtomicBool::new(false);
-        Self { door, links, peer, peer_header, tls, over, goes_on_after_chunks, identity, proof }
+        let (goes_on_after_chunks, run_began) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { door, links, peer, peer_header, tls, over, goes_on_after_chunks, run_began, identity, proof }
     }
 
     /// Whose certificate the handshake verified, good still or not.

@@ -28,6 +28,7 @@ use crate::pace::{Least, Pace};
 use crate::places::Place;
 use crate::pool::pick::{Want, hash};
 use crate::pool::queue::Waiter;
+use crate::pool::shed;
 use crate::retry::{self, Failure, Left, Next};
 use crate::route::{self, Route};
 use crate::transfer::{self, Download, Line, Outgoing};
@@ -185,6 +186,9 @@ impl<'a> Asking<'a> {
         {
             return Err(Refusal::NeedsIdentity);
         }
+        if class.destination() == Destination::Masters {
+            self.may_begin(class, head)?;
+        }
         let in_chunks = framing == Framing::Chunked && !headers::asks_to_close(&head.headers);
         let want = self.want(&route, identity);
         let asked = route.key.filter(|_| class == Class::Catalog);
@@ -200,6 +204,22 @@ impl<'a> Asking<'a> {
         }
         let size = headers::head_size(&head.method, &head.uri, &head.headers, framing);
         Ok(Decided { class, want, alone, patience, size, in_chunks })
+    }
+
+    /// Sends a run away that is to begin while so many wait that it would wait too long.
+    fn may_begin(&self, class: Class, head: &Parts) -> Result<(), Refusal> {
+        let connection = self.connection;
+        if !connection.run_began.load(Ordering::Relaxed) && shed::begins_a_run(class, head.uri.path()) {
+            let version = head.headers.get(headers::X_PUPPET_VERSION);
+            let expected = || connection.door.pool.waiting().expected;
+            if version.is_some_and(|version| shed::comes_back(version.as_bytes()))
+                && let Some(seconds) = shed::after(expected(), fastrand::u64(..))
+            {
+                return Err(Refusal::Shed(seconds));
+            }
+        }
+        connection.run_began.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Who asks, under the trust in force now.

@@ -3,18 +3,18 @@
 //! # The path of a request
 //!
 //! ```text
-//! agent ─TCP 8140─► accept ─► hello ─┬─ end-tls ─► tls ─► identity ─► route ─┬─ compiles ──► body ─► pick ─► link ─► forward ─► compile master (sealed)
-//!                                    │                                       ├─ CA, packages ► body ───────► link ─► forward ─► MoM
-//!                                    │                                       ├─ renewal ───► renewal ──────► link ────────────► MoM's CA, under the door's name
+//! agent ─TCP 8140─► accept ─► hello ─┬─ end-tls ─► tls ─► identity ─► route ─┬─ compiles ──► body ─► queue ─► pick ─► link ─► forward ─► compile master (sealed)
+//!                                    │                                       ├─ CA, packages ► body ────────────────► link ─► forward ─► MoM
+//!                                    │                                       ├─ renewal ───► renewal ───────────────► link ────────────► MoM's CA, under the door's name
 //!                                    │                                       ├─ status ────► answer
 //!                                    │                                       └─ refused ───► answer
-//!                                    └─ pass ─► pick ─► bytes, untouched ───────────────────────────────────► compile master (open), other backends
+//!                                    └─ pass ─► pick ─► bytes, untouched ────────────────────────────────────────────► compile master (open), other backends
 //! any failure ─► answer (one table: status, Retry-After, words)       every outcome ─► observe (one access line, counters, histograms)
-//! beside it: probe ─► health ─► pool    outsider ─► seal ─► pool    resolve ─► pool    files watched ─► one swap    admin ◄─ operator
+//! beside it: probe ─► health ─► pool    gauges ─► seat ─► pool    outsider ─► seal ─► pool    resolve ─► pool    files watched ─► one swap    admin ◄─ operator
 //! ```
 //!
-//! Each step is a module of its name; probe, health, outsider, seal, pick and resolve are in [`pool`], and canary, for
-//! the one agent whose master is not picked. What the steps share:
+//! Each step is a module of its name; queue, pick, probe, health, gauges, seat, outsider, seal and resolve are in [`pool`],
+//! and canary, for the one agent whose master is not picked. What the steps share:
 //!
 //! | module | holds |
 //! |---|---|

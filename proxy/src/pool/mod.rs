@@ -49,6 +49,7 @@ pub(crate) mod resolve;
 pub mod seal;
 pub mod seat;
 pub mod service;
+pub mod shed;
 pub mod state;
 
 /// The masters on the roster, alive.
