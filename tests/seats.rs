@@ -198,6 +198,81 @@ async fn what_waits_for_a_master_that_leaves_is_served_by_another_or_told() {
     assert_eq!(statuses, [200, 200, 503, 503], "what was in hand is finished, the rest told");
 }
 
+/// Agents that ask for their catalogs one after the other, four at a time; how many failed.
+async fn catalogs_of(fleet: &Fleet, agents: std::ops::Range<u32>, environment: &str) -> usize {
+    let mut failed = 0;
+    for four in agents.collect::<Vec<_>>().chunks(4) {
+        let asked: Vec<_> = four
+            .iter()
+            .map(|n| {
+                let name = format!("web{n}.example.com");
+                let (asking, target) =
+                    (fleet.agent(&name), format!("/puppet/v3/catalog/{name}?environment={environment}"));
+                let form = catalog_form(&name, 400);
+                tokio::spawn(async move { asking.ask(Method::POST, &target, form).await.unwrap().status() })
+            })
+            .collect();
+        for asked in asked {
+            failed += usize::from(asked.await.unwrap() != StatusCode::OK);
+        }
+    }
+    failed
+}
+
+fn broken() -> Act {
+    Act::Answer(harness::answer::Answer::text(500, "Server Error: [403 Forbidden] Permission denied"))
+}
+
+async fn ejections(fleet: &Fleet) -> f64 {
+    fleet.door.metrics().await.sum("stagedoor_ejections_total", &[])
+}
+
+#[tokio::test]
+async fn a_master_that_fails_what_others_compile_is_out_within_ten_failures_though_it_says_that_it_runs() {
+    let fleet = fleet(&[2, 2, 2], Duration::from_millis(50)).await;
+    assert_eq!(catalogs_of(&fleet, 0..8, "production").await, 0);
+    fleet.master(0).script("/catalog/", None, broken());
+    let failed = catalogs_of(&fleet, 100..180, "production").await;
+    assert!((1..=10).contains(&failed), "{failed}");
+    let master = fleet.door.master(M1).await;
+    assert_eq!(master["fit"], "unfit", "{master}");
+    assert!(master["why"].as_str().unwrap().contains("others compile"), "{master}");
+    assert_eq!(ejections(&fleet).await, 1.0);
+    assert!(fleet.door.said().contains("certificate-allowlist"), "with what to look for");
+}
+
+#[tokio::test]
+async fn an_environment_that_is_broken_everywhere_puts_no_master_out() {
+    let fleet = fleet(&[2, 2], Duration::from_millis(20)).await;
+    for master in &fleet.masters {
+        let of = |head: &harness::http1::Head| {
+            head.path().contains("/catalog/") && head.query("environment") == Some("broken")
+        };
+        master.script_where(of, broken());
+    }
+    for at in 0..10 {
+        let (from, to) = (at * 10, at * 10 + 4);
+        assert_eq!(catalogs_of(&fleet, from..to, "broken").await, 4);
+        assert_eq!(catalogs_of(&fleet, from..to, "production").await, 0);
+    }
+    assert_eq!(ejections(&fleet).await, 0.0);
+}
+
+#[tokio::test]
+async fn where_every_catalog_fails_for_a_while_no_master_is_out_for_it() {
+    let fleet = fleet(&[2, 2, 2], Duration::from_millis(20)).await;
+    assert_eq!(catalogs_of(&fleet, 0..12, "production").await, 0);
+    for master in &fleet.masters {
+        master.script("/catalog/", None, broken());
+    }
+    assert_eq!(catalogs_of(&fleet, 0..60, "production").await, 60);
+    for master in &fleet.masters {
+        master.behave();
+    }
+    assert_eq!(catalogs_of(&fleet, 100..160, "production").await, 0);
+    assert_eq!(ejections(&fleet).await, 0.0);
+}
+
 #[tokio::test]
 async fn a_master_that_does_not_say_has_four_seats_and_that_is_shown() {
     let site = Site::with([Plan { jrubies: 9, ..Plan::named(M1) }]);

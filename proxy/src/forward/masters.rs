@@ -14,15 +14,19 @@ use crate::attempt::{Landed, Missed, Outbound, attempt};
 use crate::observe::record::{Asked, Phases};
 use crate::pool::canary::Barred;
 use crate::pool::catalogs::{Became, Whose};
+use crate::pool::ejection::Out;
 use crate::pool::hand::NoSeat;
-use crate::pool::pick::Want;
+use crate::pool::pick::{Want, hash};
 use crate::pool::queue::Waiter;
-use crate::pool::state::Nobody;
+use crate::pool::state::{Cataloged, Nobody};
 use crate::pool::{InHand, Member};
 use crate::retry::{Failure, Next};
 
 /// A wait shorter than this is none: a seat was free.
 const NOTICED: Duration = Duration::from_millis(1);
+
+/// A seat whose catalog failed rests no longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// What is asked of a master.
 #[derive(Clone, Copy)]
@@ -163,6 +167,12 @@ impl Asking<'_> {
             self.line.attempted(*made, phases);
             if class == Class::Catalog {
                 self.cataloged(&member, canary, &landed, phases);
+                if !canary
+                    && landed.as_ref().is_ok_and(is_failed)
+                    && let Some(hand) = hand.take()
+                {
+                    self.rest(hand, phases);
+                }
             }
             let (ended, next) = match landed {
                 Ok(landed) if is_refused(&landed) => {
@@ -197,8 +207,30 @@ impl Asking<'_> {
             Err(missed) => Became::of_failure(missed.failure),
         };
         let whose = if canary { Whose::Canarys } else { Whose::Agents(self.line.environment()) };
-        if let Some(became) = became {
-            self.connection.door.pool.cataloged(member, whose, became);
+        let Some(became) = became else { return };
+        let begun = Instant::now() - phases.first_byte.unwrap_or_default();
+        let agent = self.connection.certname().map_or(0, |agent| hash(agent.as_str()));
+        let out = self.connection.door.pool.cataloged(member, Cataloged { whose, agent, became, begun });
+        if let Some(Out { environments, lasts }) = out {
+            member.metrics.ejected.inc();
+            tracing::warn!(
+                master = %member.peer.certname, environments = environments.join(" "), seconds = lasts.as_secs(),
+                "it fails catalogs which others compile, and gets no request for a while: see its puppetserver.log; is it \
+                 on PuppetDB's certificate-allowlist?"
+            );
+        }
+    }
+
+    /// A master that failed a catalog within no time must not look idle for it: its seat is taken for as long as a catalog
+    /// takes. There are no more such waits than seats.
+    fn rest(&self, hand: InHand, phases: Phases) {
+        let mean = self.connection.door.pool.mean_of_catalogs().min(LONGEST_REST);
+        let left = mean.saturating_sub(phases.first_byte.unwrap_or_default());
+        if !left.is_zero() {
+            tokio::spawn(async move {
+                tokio::time::sleep(left).await;
+                drop(hand);
+            });
         }
     }
 
@@ -241,6 +273,11 @@ impl Asking<'_> {
 fn is_refused(landed: &Landed) -> bool {
     landed.response.status() == StatusCode::SERVICE_UNAVAILABLE
         && landed.response.headers().contains_key(header::RETRY_AFTER)
+}
+
+/// The master could not make it.
+fn is_failed(landed: &Landed) -> bool {
+    landed.response.status().is_server_error() && !is_refused(landed)
 }
 
 fn is_missing_backup(class: Class, out: &Outbound, landed: &Landed) -> bool {

@@ -146,6 +146,8 @@ pub struct MasterMetrics {
     pub(super) passed: [Counter; PassOutcome::ALL.len()],
     /// Bytes of connections that were passed to it, counted as they go.
     pub passed_bytes: Both,
+    /// Times that it was out for failing what its peers compile.
+    pub ejected: Counter,
     /// Times that it forgot its environments when told to.
     pub flushed: Counter,
     /// Times that it did not.
@@ -379,6 +381,7 @@ impl MasterMetrics {
             transfer: Histogram::new(&TRANSFER),
             passed: Default::default(),
             passed_bytes: Both::default(),
+            ejected: Counter::default(),
             flushed: Counter::default(),
             flush_failed: Counter::default(),
         }

@@ -220,6 +220,11 @@ fn per_master(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Resul
             family.histogram([("master", name(m).as_str()), ("phase", phase)], histogram)?;
         }
     }
+    let help = "Times that a master was out for failing catalogs which others compile";
+    let mut family = page.counter("ejections", help, None)?;
+    for m in masters {
+        family.count([("master", name(m).as_str())], m.ejected.get())?;
+    }
     let help = "Times that a master was told to forget its environments";
     let mut family = page.counter("flushes", help, None)?;
     for m in masters {

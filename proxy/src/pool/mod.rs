@@ -21,7 +21,7 @@ use crate::observe::Observe;
 use crate::observe::metrics::MasterMetrics;
 use crate::way::Sides;
 use canary::Barred;
-use catalogs::{Became, Whose};
+use ejection::Out;
 pub(crate) use hand::InHand;
 use hand::Waits;
 use health::Verdict;
@@ -30,11 +30,12 @@ use queue::Ticket;
 use seal::{At, Outcome, Seal, Turn};
 use seat::Gauges;
 use state::seating::{Terms, Waiting};
-use state::{Live, Nobody, State};
+use state::{Cataloged, Live, Nobody, State};
 
 pub mod affinity;
 pub mod canary;
 pub mod catalogs;
+pub mod ejection;
 pub(crate) mod flush;
 pub(crate) mod gauges;
 pub(crate) mod hand;
@@ -193,9 +194,14 @@ impl Pool {
         self.lock().members.iter().find_map(of)
     }
 
-    /// Counts what became of a catalog that this master was asked for.
-    pub(crate) fn cataloged(&self, member: &Member, whose: Whose<'_>, became: Became) {
-        self.lock().state.cataloged(member.id, whose, became, Instant::now());
+    /// Counts what became of a catalog that this master was asked for; says whether it is out for that.
+    pub(crate) fn cataloged(self: &Arc<Self>, member: &Member, cataloged: Cataloged<'_>) -> Option<Out> {
+        self.change(|_, inside| inside.state.cataloged(member.id, cataloged, Instant::now()))
+    }
+
+    /// How long a catalog takes on average.
+    pub(crate) fn mean_of_catalogs(&self) -> Duration {
+        self.lock().state.mean_of_catalogs()
     }
 
     /// Remembers who compiled an agent's catalog.

@@ -14,6 +14,7 @@ use stagedoor_config::master::{Master, Standing};
 use super::affinity::Affinity;
 use super::canary::{self, Barred};
 use super::catalogs::{Became, Catalogs, Whose};
+use super::ejection::{Ejection, Out};
 use super::health::{Health, Verdict};
 use super::pick::{self, Candidate, Want};
 use super::queue::Queue;
@@ -72,8 +73,23 @@ pub struct Live {
     pub in_flight: u32,
     /// Its JRubies.
     pub seats: Seats,
+    /// Whether it compiles what its peers compile.
+    pub ejection: Ejection,
     joined: Instant,
     name: u64,
+}
+
+/// A catalog that a master was asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Cataloged<'a> {
+    /// Whose it was.
+    pub whose: Whose<'a>,
+    /// A hash of its agent.
+    pub agent: u64,
+    /// What became of it.
+    pub became: Became,
+    /// When the master was asked.
+    pub begun: Instant,
 }
 
 /// What a reconciliation changed.
@@ -148,6 +164,7 @@ impl State {
                 catalogs: master.kind.is_sealed().then(|| Catalogs::new(now)),
                 in_flight: 0,
                 seats: Seats::new(jrubies(master)),
+                ejection: Ejection::default(),
                 joined: now,
                 name: pick::hash(master.certname.as_str()),
             });
@@ -288,12 +305,30 @@ impl State {
         }
     }
 
-    /// A master was asked for a catalog. One that has left meanwhile is forgotten already.
-    pub fn cataloged(&mut self, id: u32, whose: Whose<'_>, became: Became, now: Instant) {
-        let live = self.masters.iter_mut().find(|live| live.id == id);
-        if let Some(catalogs) = live.and_then(|live| live.catalogs.as_mut()) {
-            catalogs.count(whose, became, now);
+    /// A master was asked for a catalog; says whether it is out for what became of it. One that has left meanwhile is
+    /// forgotten already.
+    pub fn cataloged(&mut self, id: u32, cataloged: Cataloged<'_>, now: Instant) -> Option<Out> {
+        let Cataloged { whose, agent, became, begun } = cataloged;
+        let Whose::Agents(Some(environment)) = whose else {
+            self.counts(id)?.count(whose, became, now);
+            return None;
+        };
+        let peers = self.masters.iter().filter(|live| live.id != id);
+        let peers = peers.filter_map(|live| live.ejection.compiled_at(environment)).max();
+        let jrubies = self.masters.iter().find(|live| live.id == id)?.seats.jrubies().0;
+        self.counts(id)?.count(whose, became, now);
+        let live = self.masters.iter_mut().find(|live| live.id == id)?;
+        match became {
+            Became::Compiled(_) => {
+                live.ejection.compiled(environment, begun, jrubies);
+                None
+            }
+            Became::Failed => live.ejection.failed(environment, agent, peers, now),
         }
+    }
+
+    fn counts(&mut self, id: u32) -> Option<&mut Catalogs> {
+        self.masters.iter_mut().find(|live| live.id == id)?.catalogs.as_mut()
     }
 
     /// A master compiled this agent's catalog.
@@ -350,10 +385,11 @@ impl Live {
     /// Whether health lets it take work at this moment.
     #[must_use]
     pub fn fit(&self, now: Instant) -> bool {
-        match self.health.verdict() {
+        let answers = match self.health.verdict() {
             Verdict::Fit => true,
             Verdict::Unfit => false,
             Verdict::Unknown => now.saturating_duration_since(self.joined) >= UNJUDGED,
-        }
+        };
+        answers && !self.ejection.is_out(now)
     }
 }

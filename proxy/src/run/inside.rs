@@ -126,18 +126,22 @@ fn seats(live: &Live, share: Share, now: Instant) -> Seats {
     }
 }
 
+const FAILS: &str = "it failed catalogs which others compile, and gets no request for a while";
+
 fn view(live: &Live, share: Share, now: Instant) -> MasterView {
+    let out = live.ejection.is_out(now);
     MasterView {
         certname: live.master.certname.clone(),
         address: live.master.address.clone(),
         kind: live.master.kind,
         standing: live.master.standing,
         fit: match live.health.verdict() {
+            _ if out => Fit::Unfit,
             Verdict::Unknown => Fit::Unknown,
             Verdict::Fit => Fit::Fit,
             Verdict::Unfit => Fit::Unfit,
         },
-        why: live.why.clone(),
+        why: if out { Some(FAILS.to_owned()) } else { live.why.clone() },
         seal: live.seal.as_ref().map(|seal| match seal {
             Seal::Sealed { .. } => wire::Seal::Sealed,
             Seal::Unsealed { .. } => wire::Seal::Unsealed,

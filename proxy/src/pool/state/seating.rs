@@ -179,6 +179,12 @@ impl State {
         }
     }
 
+    /// How long a catalog takes on average; nothing where none has been seen.
+    #[must_use]
+    pub fn mean_of_catalogs(&self) -> Duration {
+        self.service.mean(Class::Catalog)
+    }
+
     /// How many wait, and for how long.
     #[must_use]
     pub fn waiting(&self) -> Waiting {
@@ -199,8 +205,11 @@ impl State {
         let there = || self.masters.iter().filter(|live| live.could_seat(&waiter.tried));
         // A fit master whose seats are all taken is waited for: an unfit one's is no better for being free.
         let any_fit = there().any(|live| live.fit(now));
-        let free =
-            there().filter(|live| live.fit(now) == any_fit && live.seats.free(self.terms.share, now) > 0);
+        let free = there().filter(|live| {
+            let few = live.ejection.seats(now).filter(|_| any_fit);
+            let few = few.map_or(u32::MAX, |few| few.saturating_sub(live.seats.taken()));
+            live.fit(now) == any_fit && live.seats.free(self.terms.share, now).min(few) > 0
+        });
         let candidates: Vec<Candidate> = free
             .map(|live| Candidate {
                 id: live.id,
@@ -217,6 +226,7 @@ impl State {
         if let Some(live) = self.masters.iter_mut().find(|live| live.id == id) {
             live.in_flight += 1;
             live.seats.take();
+            live.ejection.given(now);
         }
         if let Some(agent) = &waiter.alone {
             self.compiling.insert(agent.clone());
