@@ -51,6 +51,7 @@ pub mod seal;
 pub mod seat;
 pub mod service;
 pub mod shed;
+pub mod speed;
 pub mod state;
 
 /// The masters on the roster, alive.

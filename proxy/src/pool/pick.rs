@@ -1,7 +1,8 @@
 //! Which master takes a request.
 //!
-//! Least busy among those that may take it: the fewest requests in flight for its seats, ties broken by the chance handed
-//! in so that idle masters share the trickle. Two kinds of requests ask for a certain master: static file content goes
+//! Among those that may take it, the fastest, since what has a free seat there ends first; of equally fast ones the least
+//! busy: the fewest requests in flight for its seats, ties broken by the chance handed in so that idle masters share the
+//! trickle. Two kinds of requests ask for a certain master: static file content goes
 //! where the run's catalog was compiled, because that master has the code; a file bucket's backup goes by its
 //! checksum, so that every door looks for it at the same place. A connection that is passed goes where its address went
 //! before, while that master has no more than its share.
@@ -12,7 +13,7 @@ use std::net::IpAddr;
 /// What a request asks of the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
-    /// Whoever is least busy.
+    /// The fastest, and of those whoever is least busy.
     LeastBusy,
     /// The master of this number when it is there and fit, else the least busy.
     Prefer(u32),
@@ -34,6 +35,8 @@ pub struct Candidate {
     pub in_flight: u32,
     /// How many it serves at once, at least one: what is in hand counts beside that.
     pub seats: u32,
+    /// How slow it is beside the others; higher is slower.
+    pub slow: i32,
     /// Whether health lets it take work.
     pub fit: bool,
 }
@@ -59,7 +62,7 @@ pub fn pick(candidates: &[Candidate], want: Want, chance: u64) -> Option<u32> {
                 .map_or_else(|| pick(candidates, Want::LeastBusy, chance), |c| Some(c.id))
         }
         Want::Rendezvous(key) => able().max_by_key(|c| mix(c.name ^ key)).map(|c| c.id),
-        Want::LeastBusy => able().min_by_key(|c| (c.load(), mix(c.name ^ chance))).map(|c| c.id),
+        Want::LeastBusy => able().min_by_key(|c| (c.slow, c.load(), mix(c.name ^ chance))).map(|c| c.id),
     }
 }
 
@@ -104,7 +107,7 @@ mod tests {
     use super::*;
 
     fn master(id: u32, in_flight: u32, fit: bool) -> Candidate {
-        Candidate { id, name: hash(&format!("compile{id}.example.com")), in_flight, seats: 1, fit }
+        Candidate { id, name: hash(&format!("compile{id}.example.com")), in_flight, seats: 1, slow: 0, fit }
     }
 
     #[test]
@@ -119,6 +122,12 @@ mod tests {
         let small = Candidate { seats: 2, ..master(1, 1, true) };
         assert_eq!(pick(&[large, small], Want::LeastBusy, 7), Some(0));
         assert_eq!(pick(&[Candidate { in_flight: 5, ..large }, small], Want::LeastBusy, 7), Some(1));
+    }
+
+    #[test]
+    fn the_fastest_of_those_with_a_free_seat_is_asked() {
+        let slow = Candidate { slow: 4, ..master(0, 0, true) };
+        assert_eq!(pick(&[slow, master(1, 3, true)], Want::LeastBusy, 7), Some(1));
     }
 
     #[test]

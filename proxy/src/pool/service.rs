@@ -61,6 +61,14 @@ impl Service {
     pub fn mean(&self, class: Class) -> Duration {
         self.0.get(class.index()).map_or(Duration::ZERO, Times::mean)
     }
+
+    /// How many times the mean of its class a request took; none while too few of it have been seen.
+    #[must_use]
+    pub fn times(&self, class: Class, took: Duration) -> Option<f64> {
+        let times = self.0.get(class.index()).filter(|times| times.count >= FEW)?;
+        let mean = times.mean().as_secs_f64();
+        (mean > 0.0).then(|| took.as_secs_f64() / mean)
+    }
 }
 
 impl Times {

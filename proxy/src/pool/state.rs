@@ -21,6 +21,7 @@ use super::queue::Queue;
 use super::seal::{At, Outcome, Seal, Turn};
 use super::seat::Seats;
 use super::service::Service;
+use super::speed::Speed;
 use crate::way::Sides;
 use seating::Terms;
 
@@ -73,6 +74,8 @@ pub struct Live {
     pub in_flight: u32,
     /// Its JRubies.
     pub seats: Seats,
+    /// How fast it is beside the others.
+    pub speed: Speed,
     /// Whether it compiles what its peers compile.
     pub ejection: Ejection,
     joined: Instant,
@@ -164,6 +167,7 @@ impl State {
                 catalogs: master.kind.is_sealed().then(|| Catalogs::new(now)),
                 in_flight: 0,
                 seats: Seats::new(jrubies(master)),
+                speed: Speed::default(),
                 ejection: Ejection::default(),
                 joined: now,
                 name: pick::hash(master.certname.as_str()),
@@ -228,7 +232,7 @@ impl State {
         candidates.extend(self.masters.iter().filter(|live| of(live) && !tried.contains(&live.id)).map(
             |live| {
                 let Live { id, name, in_flight, .. } = *live;
-                Candidate { id, name, in_flight, seats: 1, fit: live.fit(now) }
+                Candidate { id, name, in_flight, seats: 1, slow: 0, fit: live.fit(now) }
             },
         ));
         let picked = pick::pick(&candidates, want, chance);

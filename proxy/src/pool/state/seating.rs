@@ -156,11 +156,15 @@ impl State {
         if held.class != Class::Catalog {
             self.queue.small_worked(took);
         }
+        let times = answered.then(|| self.service.times(held.class, took)).flatten();
         if answered {
             self.service.took(held.class, took);
         }
         if let Some(live) = self.masters.iter_mut().find(|live| live.id == id) {
             live.seats.give_back();
+            if let Some(times) = times {
+                live.speed.saw(times, now);
+            }
         }
         self.give_back(id);
     }
@@ -216,6 +220,7 @@ impl State {
                 name: live.name,
                 in_flight: live.seats.taken(),
                 seats: live.seats.ours(self.terms.share),
+                slow: live.speed.rank(now),
                 fit: true,
             })
             .collect();
