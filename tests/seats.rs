@@ -126,6 +126,28 @@ async fn a_master_whose_pool_is_locked_gets_nothing_until_it_is_unlocked() {
     assert_eq!(fleet.master(0).record().of("catalog").len(), 1);
 }
 
+async fn hold(fleet: &Fleet, seconds: u16) -> Value {
+    let body = serde_json::json!({ "seconds": seconds }).to_string();
+    let answer = fleet.door.admin("POST", "/v1/hold", &body).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()
+}
+
+#[tokio::test]
+async fn catalogs_are_kept_while_that_is_asked_for_and_small_requests_go_on() {
+    let fleet = fleet(&[2], Duration::from_millis(5)).await;
+    let held = hold(&fleet, 600).await;
+    assert!(held["seconds"].as_f64().is_some_and(|left| left > 50.0 && left <= 60.0), "{held}");
+    let kept = catalog(&fleet, "web1.example.com");
+    until_queued(&fleet, 0, 1).await;
+    assert_eq!(file(&fleet, "web2.example.com").await.unwrap(), StatusCode::OK);
+    assert!(!kept.is_finished());
+    hold(&fleet, 0).await;
+    assert_eq!(kept.await.unwrap(), StatusCode::OK);
+    hold(&fleet, 1).await;
+    assert_eq!(catalog(&fleet, "web1.example.com").await.unwrap(), StatusCode::OK, "it ends by itself");
+}
+
 #[tokio::test]
 async fn a_jruby_that_others_use_is_not_given_away() {
     let fleet = fleet(&[3], Duration::from_millis(300)).await;

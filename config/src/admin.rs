@@ -18,6 +18,7 @@
 
 pub mod catalogs;
 pub mod flush;
+pub mod hold;
 pub mod judge;
 pub mod seats;
 

@@ -3,6 +3,7 @@
 use http::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use stagedoor_config::admin::hold::{Hold, Holding};
 use stagedoor_config::admin::judge::{Judge, Judged};
 use stagedoor_config::admin::{Admit, MastersView, Move, Refusal, Retire, RosterView};
 use stagedoor_config::certname::Certname;
@@ -119,6 +120,14 @@ impl<'s> AskedDoor<'s> {
     pub async fn judges(&self, certificate: &str) -> Result<Judged, NotDone> {
         let judge = Judge { certificate: certificate.to_owned() };
         self.read(Question::of(Method::POST, "/v1/judge").json(&judge)).await
+    }
+
+    /// Has it keep catalogs in its queue for so many seconds, or let them go.
+    ///
+    /// # Errors
+    /// It cannot be asked, or keeps nothing.
+    pub async fn hold(&self, seconds: u16) -> Result<Holding, NotDone> {
+        self.read(Question::of(Method::POST, "/v1/hold").json(&Hold { seconds })).await
     }
 
     async fn change(&self, what: &str, body: &impl Serialize) -> Result<RosterView, NotDone> {

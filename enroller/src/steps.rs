@@ -20,6 +20,7 @@
 mod admit;
 mod check;
 mod classify;
+mod hold;
 mod install;
 mod leave;
 mod ordered_runs;
@@ -107,7 +108,10 @@ impl Steps for Enrolling<'_> {
             Step::Sign => sign::act(self).await,
             Step::FirstRun => crate::runs::first(self.site, self.master()).await,
             Step::Classify => classify::act(self).await,
-            Step::Run { host, .. } => crate::runs::run(self.site, host, &self.purpose(&task)).await,
+            Step::Run { host, .. } => {
+                let purpose = self.purpose(&task);
+                hold::through(self, host, crate::runs::run(self.site, host, &purpose)).await
+            }
             Step::Seal => seal::act(self, &task).await,
             Step::Check => check::act(self, &task).await,
             Step::Admit => admit::act(self, &task).await,

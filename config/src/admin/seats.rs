@@ -44,6 +44,9 @@ pub struct Queue {
     pub oldest_seconds: Option<f64>,
     /// How long a catalog that came now would wait.
     pub expected_seconds: f64,
+    /// How much longer catalogs are kept while PuppetDB restarts; absent where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_seconds: Option<f64>,
 }
 
 #[cfg(test)]

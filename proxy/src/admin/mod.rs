@@ -19,6 +19,7 @@
 //!
 //! It runs beside the threads that serve agents, never on them, and knows the running door by [`Inside`] alone.
 
+mod hold;
 mod host;
 mod judge;
 mod listen;
@@ -89,6 +90,9 @@ pub trait Inside: Send + Sync + 'static {
 
     /// Who waits for a seat.
     fn queue(&self) -> Queue;
+
+    /// Keeps catalogs in the queue for so many seconds from now on; how much longer they are kept.
+    fn hold(&self, seconds: u16) -> Duration;
 
     /// What this master says of itself.
     fn status(&self, master: &Master, level: Level) -> Later<Result<Status, NoStatus>>;
@@ -241,7 +245,7 @@ struct Door {
 
 /// Everything, for doors that know who asks.
 fn whole() -> Router<Door> {
-    bounded(read::routes().merge(write::routes()).merge(judge::routes()))
+    bounded(read::routes().merge(write::routes()).merge(judge::routes()).merge(hold::routes()))
         .merge(patient(masters::routes().merge(masters::changing())))
 }
 

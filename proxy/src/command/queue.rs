@@ -24,9 +24,12 @@ impl Asked {
 }
 
 fn words(queue: &Queue) -> String {
-    let Queue { small, catalogs, oldest_seconds, expected_seconds } = queue;
-    let Some(oldest) = oldest_seconds else { return "nobody waits for a JRuby\n".to_owned() };
-    format!(
+    let Queue { small, catalogs, oldest_seconds, expected_seconds, held_seconds } = queue;
+    let held = held_seconds.map_or_else(String::new, |left| {
+        format!("catalogs are kept for {left:.0} s more, while PuppetDB restarts in an enrollment\n")
+    });
+    let Some(oldest) = oldest_seconds else { return held + "nobody waits for a JRuby\n" };
+    held + &format!(
         "{catalogs} catalogs and {small} small requests wait for a JRuby, the oldest for {oldest:.1} s; a catalog that came \
          now would wait about {expected_seconds:.1} s\n"
     )
@@ -38,13 +41,17 @@ mod tests {
 
     #[test]
     fn who_waits_and_for_how_long_is_one_sentence() {
-        let empty = Queue { small: 0, catalogs: 0, oldest_seconds: None, expected_seconds: 0.0 };
+        let empty =
+            Queue { small: 0, catalogs: 0, oldest_seconds: None, expected_seconds: 0.0, held_seconds: None };
         assert_eq!(words(&empty), "nobody waits for a JRuby\n");
-        let some = Queue { small: 2, catalogs: 7, oldest_seconds: Some(3.04), expected_seconds: 12.25 };
+        let some =
+            Queue { catalogs: 7, small: 2, oldest_seconds: Some(3.04), expected_seconds: 12.25, ..empty };
         assert_eq!(
             words(&some),
             "7 catalogs and 2 small requests wait for a JRuby, the oldest for 3.0 s; a catalog that came now would wait \
              about 12.2 s\n"
         );
+        let held = words(&Queue { held_seconds: Some(41.7), ..empty });
+        assert!(held.starts_with("catalogs are kept for 42 s more"), "{held}");
     }
 }

@@ -236,6 +236,21 @@ impl Pool {
         self.change(|_, inside| inside.state.gauged(id, gauges, Instant::now(), again));
     }
 
+    /// Keeps catalogs in the queue for so long from now on; how much longer they are kept.
+    pub(crate) fn hold(self: &Arc<Self>, time: Duration) -> Duration {
+        let now = Instant::now();
+        let left = self.change(|_, inside| inside.state.hold(time, now));
+        if !left.is_zero() {
+            let pool = Arc::clone(self);
+            // Those who wait are called when it is over. Each is over within a minute, so that there are few.
+            self.beside.spawn(async move {
+                tokio::time::sleep_until((now + left).into()).await;
+                pool.change(|_, _| ());
+            });
+        }
+        left
+    }
+
     /// The settings say otherwise from now on.
     pub(crate) fn agree(self: &Arc<Self>, terms: Terms) {
         self.change(|_, inside| inside.state.agree(terms));
@@ -243,7 +258,7 @@ impl Pool {
 
     /// How many wait for a seat, and for how long.
     pub(crate) fn waiting(&self) -> Waiting {
-        self.lock().state.waiting()
+        self.lock().state.waiting(Instant::now())
     }
 
     /// A test of a master's seal begins; the number is for its end.

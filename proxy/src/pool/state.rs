@@ -23,8 +23,10 @@ use super::seat::Seats;
 use super::service::Service;
 use super::speed::Speed;
 use crate::way::Sides;
+use hold::Hold;
 use seating::Terms;
 
+mod hold;
 pub mod seating;
 #[cfg(test)]
 mod tests;
@@ -49,6 +51,7 @@ pub struct State {
     compiling: BTreeSet<Certname>,
     service: Service,
     terms: Terms,
+    hold: Hold,
     /// Kept between calls so that a choice allocates nothing.
     scratch: Vec<Candidate>,
 }
@@ -126,6 +129,7 @@ impl Default for State {
             compiling: BTreeSet::new(),
             service: Service::default(),
             terms: Terms::default(),
+            hold: Hold::default(),
             scratch: Vec::new(),
         }
     }

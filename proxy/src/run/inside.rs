@@ -1,7 +1,7 @@
 //! What the admin doors may ask of the running door, and what they may tell it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -63,7 +63,12 @@ impl Inside for FromInside {
             catalogs: waiting.catalogs,
             oldest_seconds: waiting.oldest.map(|since| since.elapsed().as_secs_f64()),
             expected_seconds: waiting.expected.as_secs_f64(),
+            held_seconds: waiting.held.map(|left| left.as_secs_f64()),
         }
+    }
+
+    fn hold(&self, seconds: u16) -> Duration {
+        self.door.pool.hold(Duration::from_secs(u64::from(seconds)))
     }
 
     fn status(&self, master: &Master, level: Level) -> Later<Result<Status, NoStatus>> {

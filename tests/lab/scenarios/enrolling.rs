@@ -193,6 +193,10 @@ pub(super) fn a_retired_master_is_on_no_list_and_no_run_fails_for_it(lab: &Lab) 
         Ok(())
     })?;
     only_puppetdbs_restart_fails(&outcomes, &gap)?;
+    let failed = failed_catalogs(&outcomes);
+    ensure!(failed == 0, "{failed} catalogs failed, which the door keeps while PuppetDB restarts");
+    ensure!(gap.from.is_some(), "PuppetDB was not restarted, so that nothing was shown");
+    saw("no catalog failed while PuppetDB was away: the door kept them");
     ensure!(lab.door().says_of(old, "standing").is_err(), "it is still on the roster");
     for (list, what) in [(lab.puppetdb().allowlist(), "PuppetDB"), (lab.console().allowlist(), "console")] {
         ensure!(!list.names(old.name)?, "its name is still on the list of {what}");

@@ -46,7 +46,11 @@ impl Inside for Paper {
     }
 
     fn queue(&self) -> Queue {
-        Queue { small: 0, catalogs: 0, oldest_seconds: None, expected_seconds: 0.0 }
+        Queue { small: 0, catalogs: 0, oldest_seconds: None, expected_seconds: 0.0, held_seconds: None }
+    }
+
+    fn hold(&self, seconds: u16) -> Duration {
+        Duration::from_secs(u64::from(seconds))
     }
 
     fn masters(&self) -> MastersView {

@@ -83,6 +83,8 @@ pub struct Waiting {
     pub oldest: Option<Instant>,
     /// How long a catalog that came now would wait, by what is waiting and how long such requests take.
     pub expected: Duration,
+    /// How much longer catalogs are kept; none where they are not.
+    pub held: Option<Duration>,
 }
 
 impl Default for Terms {
@@ -191,19 +193,28 @@ impl State {
 
     /// How many wait, and for how long.
     #[must_use]
-    pub fn waiting(&self) -> Waiting {
+    pub fn waiting(&self, now: Instant) -> Waiting {
         let (small, catalogs) = self.queue.lengths();
         let seats =
             self.masters.iter().filter(|live| live.may_seat()).map(|live| live.seats.ours(self.terms.share));
         let seats = seats.sum::<u32>().max(1);
         let of = |many: usize, class| self.service.mean(class) * u32::try_from(many).unwrap_or(u32::MAX);
         let work = of(catalogs, Class::Catalog).saturating_add(of(small, Class::FileMetadata));
-        Waiting { small, catalogs, oldest: self.queue.oldest(), expected: work / seats }
+        Waiting {
+            small,
+            catalogs,
+            oldest: self.queue.oldest(),
+            expected: work / seats,
+            held: self.hold.left(now),
+        }
     }
 
     /// A free seat for this request; none where it has to wait.
     fn seat_for(&self, waiter: &Waiter, now: Instant, chance: u64) -> Option<u32> {
         if waiter.alone.as_ref().is_some_and(|agent| self.compiling.contains(agent)) {
+            return None;
+        }
+        if waiter.class == Class::Catalog && self.hold.left(now).is_some() {
             return None;
         }
         let there = || self.masters.iter().filter(|live| live.could_seat(&waiter.tried));

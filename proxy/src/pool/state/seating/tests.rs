@@ -137,6 +137,18 @@ fn a_locked_pools_work_waits_until_it_is_unlocked() {
 }
 
 #[test]
+fn catalogs_that_are_kept_wait_while_small_requests_go_on() {
+    let now = start();
+    let mut state = pool(&[2], now);
+    assert_eq!(state.hold(SECOND * 60, now), SECOND * 60);
+    let ticket = waits(state.ask(waiter(Class::Catalog, None, now), PATIENCE, now, 0));
+    let report = waits(state.ask(waiter(Class::Report, None, now), PATIENCE, now, 0));
+    assert!(matches!(state.call(now, 0), Some((who, Called::To(..))) if who == report));
+    assert_eq!(state.call(now + SECOND * 59, 0), None);
+    assert!(matches!(state.call(now + SECOND * 60, 0), Some((who, Called::To(..))) if who == ticket));
+}
+
+#[test]
 fn nobody_waits_so_long_that_its_agent_would_leave_before_the_answer() {
     let now = start();
     let mut state = pool(&[1], now);
@@ -161,7 +173,7 @@ fn more_than_may_wait_are_turned_away_and_nobody_who_waits_is() {
         waits(state.ask(waiter(Class::Node, None, now), PATIENCE, now, 0));
     }
     assert_eq!(state.ask(waiter(Class::Catalog, None, now), PATIENCE, now, 0), Asked::Full);
-    let Waiting { small, catalogs, oldest, .. } = state.waiting();
+    let Waiting { small, catalogs, oldest, .. } = state.waiting(now);
     assert_eq!((small, catalogs, oldest), (2, 0, Some(now)));
 }
 
@@ -177,6 +189,7 @@ enum Event {
     Unsealed { master: u32 },
     Sealed { master: u32 },
     Standing { master: usize, standing: Standing },
+    Hold(u8),
     Later(u16),
 }
 
@@ -197,6 +210,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0_u32..4).prop_map(|master| Event::Unsealed { master }),
         1 => (0_u32..4).prop_map(|master| Event::Sealed { master }),
         1 => (0_usize..4, standing).prop_map(|(master, standing)| Event::Standing { master, standing }),
+        1 => (0_u8..3).prop_map(Event::Hold),
         2 => any::<u16>().prop_map(Event::Later),
     ]
 }
@@ -247,6 +261,8 @@ impl Day {
             self.state.masters().iter().any(|live| live.could_seat(&waiter.tried) && live.fit(self.now));
         assert!(live.fit(self.now) || !any_fit, "an unfit master's seat while a fit one is there");
         assert!(!live.seats.locked(self.now), "a seat of a locked pool");
+        let kept = held.class == Class::Catalog && self.state.hold.left(self.now).is_some();
+        assert!(!kept, "a catalog that is kept");
         assert!(live.seats.taken() <= live.seats.jrubies().0, "more seats than JRubies");
         self.seated.push((id, held, waiter));
     }
@@ -304,6 +320,9 @@ impl Day {
                 let changes = self.state.reconcile(&roster, self.now);
                 assert_eq!(changes.left, [0_u32; 0]);
             }
+            Event::Hold(seconds) => {
+                let _left = self.state.hold(SECOND * u32::from(seconds), self.now);
+            }
             Event::Later(millis) => self.now += Duration::from_millis(u64::from(millis)),
         }
         self.call(chance);
@@ -347,6 +366,7 @@ proptest! {
             day.happens(event, chance);
         }
         // In the end everybody is served or told.
+        day.happens(Event::Hold(0), 0);
         for master in 0..u32::try_from(jrubies.len()).unwrap() {
             day.happens(Event::Sealed { master }, 0);
             day.happens(Event::Gauged { master, free: 4, locked: false }, 0);
