@@ -234,7 +234,8 @@ impl Balancer for Door {
             What::Catalog => Class::Catalog,
             What::Report => Class::Report,
         };
-        let waiter = Waiter { class, alone: None, want: Want::LeastBusy, tried: Vec::new(), since: now };
+        let waiter =
+            Waiter { class, agent: None, alone: false, want: Want::LeastBusy, tried: Vec::new(), since: now };
         match self.state.ask(waiter, PATIENCE, now, self.chance.u64(..)) {
             Asked::Given(master, held) => self.given(request.id, master, held),
             Asked::Waits { ticket, .. } => drop(self.waiting.insert(ticket, request.id)),

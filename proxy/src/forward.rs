@@ -149,8 +149,8 @@ impl<'a> Asking<'a> {
             Destination::Masters | Destination::Door => {}
         }
         let place = self.place_of_a_stranger().await?;
-        let alone = alone.then(|| self.connection.certname().cloned()).flatten();
-        let waiter = Waiter { class, alone, want, tried: Vec::new(), since: Instant::now() };
+        let agent = self.connection.certname().cloned();
+        let waiter = Waiter { class, agent, alone, want, tried: Vec::new(), since: Instant::now() };
         let landed = self.ask_masters(waiter, patience, size, &mut out).await?;
         Ok(Answer::Passed(landed, place))
     }
@@ -191,8 +191,8 @@ impl<'a> Asking<'a> {
         }
         let in_chunks = framing == Framing::Chunked && !headers::asks_to_close(&head.headers);
         let want = self.want(&route, identity);
-        let asked = route.key.filter(|_| class == Class::Catalog);
-        let alone = asked.is_some_and(|key| identity.certname().is_some_and(|agent| agent.as_str() == key));
+        // An agent's own catalog has its name in the path; an orchestrator compiles for many and has it in the body.
+        let alone = class == Class::Catalog && route.key.is_some();
         let patience = patience(&head.headers);
         let stated = match class.destination() {
             Destination::Masters => identity.stated(),

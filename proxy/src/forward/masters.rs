@@ -158,8 +158,8 @@ impl Asking<'_> {
             let (landed, back) =
                 attempt(links, &member.peer, terms, patience, out, hand.take(), &mut phases).await;
             hand = back;
-            // A refusal before any work says nothing of how long the work takes.
-            if landed.as_ref().is_ok_and(|landed| !is_refused(landed))
+            // Only work that was done says how long it takes: a master that says no at once is not fast.
+            if landed.as_ref().is_ok_and(|landed| is_done(landed.response.status()))
                 && let Some(hand) = &mut hand
             {
                 hand.answered();
@@ -273,6 +273,10 @@ impl Asking<'_> {
 fn is_refused(landed: &Landed) -> bool {
     landed.response.status() == StatusCode::SERVICE_UNAVAILABLE
         && landed.response.headers().contains_key(header::RETRY_AFTER)
+}
+
+fn is_done(status: StatusCode) -> bool {
+    status.is_success() || status == StatusCode::NOT_MODIFIED
 }
 
 /// The master could not make it.

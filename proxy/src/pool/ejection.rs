@@ -2,8 +2,8 @@
 //!
 //! A master that is not on PuppetDB's list says `running` and answers 500 to every catalog. But a broken environment fails
 //! everywhere, so does everything while PuppetDB is down, and one node may have no catalog anywhere. So a failure counts
-//! only where another master began and compiled a catalog of the same environment since the one before it, and once for
-//! each agent; and one catalog of that environment that the master compiles clears it.
+//! only where another master began and compiled a catalog of the same environment since the one before it, once for each
+//! agent, and not of an agent that another master fails as well; and one catalog of that environment that the master compiles clears it.
 //!
 //! Whoever is out comes back on probation: one seat, and twice as many with each catalog it compiles. If it fails again it is
 //! out for twice as long.
@@ -18,6 +18,8 @@ const COUNTED: usize = 3;
 const FIRST: Duration = Duration::from_secs(30);
 /// The longest that it is out, after several times.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
+/// A failure that nothing has followed for so long is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(10 * 60);
 /// Environments of one master that are kept, as many as its catalogs are counted by; agents name them, so that there is an
 /// end to them. Whatever was longest ago goes first.
 const MOST: usize = super::catalogs::MOST;
@@ -106,6 +108,11 @@ impl Ejection {
         peers: Option<Instant>,
         now: Instant,
     ) -> Option<Out> {
+        if matches!(self.is, Is::Out { .. }) {
+            // What it had in hand still comes back.
+            return None;
+        }
+        self.failing.retain(|_, failing| now.saturating_duration_since(failing.since) < FORGOTTEN);
         if let Some(failing) = self.failing.get_mut(environment) {
             let fresh = peers.is_some_and(|begun| begun > failing.since);
             if fresh && !failing.agents.contains(&agent) {
@@ -126,7 +133,7 @@ impl Ejection {
         let needed = match self.is {
             Is::In => COUNTED,
             Is::OnProbation { .. } => 1,
-            Is::Out { .. } => return None,
+            Is::Out { .. } => usize::MAX,
         };
         if all < needed {
             return None;
@@ -138,6 +145,12 @@ impl Ejection {
         self.is = Is::Out { until: now + lasts };
         self.failing.clear();
         Some(Out { environments, lasts })
+    }
+
+    /// Whether this agent is among those whose catalog of this environment it fails just now.
+    #[must_use]
+    pub fn fails(&self, environment: &str, agent: u64) -> bool {
+        self.failing.get(environment).is_some_and(|failing| failing.agents.contains(&agent))
     }
 
     /// Whether it is out now.

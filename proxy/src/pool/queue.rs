@@ -19,13 +19,20 @@ use super::pick::Want;
 /// catalogs would take many times as long.
 pub const BEHIND: Duration = Duration::from_secs(30);
 
+/// How many catalogs, from the oldest on, may go before small requests: the others have waited less, and there are thousands.
+const LOOKED_AT: usize = 32;
+/// Requests of one agent that wait: more than any agent has, and as many as an orchestrator compiles at once.
+const OF_ONE: usize = 64;
+
 /// A request that wants a seat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiter {
     /// What it is.
     pub class: Class,
-    /// Whose catalog it is, where that agent is compiled for once at a time.
-    pub alone: Option<Certname>,
+    /// Who asks; none without a certificate.
+    pub agent: Option<Certname>,
+    /// Whether it is that agent's own catalog, which is compiled once at a time.
+    pub alone: bool,
     /// What it asks of the choice of a master.
     pub want: Want,
     /// Masters that are not to be asked again.
@@ -49,7 +56,11 @@ pub struct Queue {
     catalogs: BTreeMap<Ticket, (Waiter, Duration)>,
     /// The waiting catalogs of agents that are compiled for once at a time.
     alone: BTreeMap<Certname, Ticket>,
+    /// How many requests of each agent wait.
+    of_agents: BTreeMap<Certname, usize>,
     next: u64,
+    /// From this much work of small requests on a catalog may go before them again.
+    next_first: Duration,
     /// What small requests have worked so far, all seats together.
     small_work: Duration,
 }
@@ -58,18 +69,23 @@ impl Queue {
     /// Lets a request wait. An agent has one catalog to wait for: a newer one takes the place of an older, whose agent has
     /// given up on it or will never read it, and that one's ticket is answered with.
     pub fn enter(&mut self, mut waiter: Waiter) -> (Ticket, Option<Ticket>) {
-        let older = waiter.alone.as_ref().and_then(|agent| self.alone.get(agent).copied());
+        let older = self.older(&waiter);
+        let mut before = self.small_work;
         if let Some(older) = older {
+            before = self.catalogs.get(&older).map_or(before, |(_, before)| *before);
             self.leave(older);
             waiter.since = waiter.since.min(older.since);
         }
         let ticket = Ticket { since: waiter.since, number: self.next };
         self.next += 1;
-        if let Some(agent) = &waiter.alone {
-            self.alone.insert(agent.clone(), ticket);
+        if let Some(agent) = &waiter.agent {
+            *self.of_agents.entry(agent.clone()).or_default() += 1;
+            if waiter.alone {
+                self.alone.insert(agent.clone(), ticket);
+            }
         }
         match waiter.class {
-            Class::Catalog => drop(self.catalogs.insert(ticket, (waiter, self.small_work))),
+            Class::Catalog => drop(self.catalogs.insert(ticket, (waiter, before))),
             _ => drop(self.small.insert(ticket, waiter)),
         }
         (ticket, older)
@@ -79,10 +95,37 @@ impl Queue {
     pub fn leave(&mut self, ticket: Ticket) -> Option<Waiter> {
         let catalog = || self.catalogs.remove(&ticket).map(|(waiter, _)| waiter);
         let waiter = self.small.remove(&ticket).or_else(catalog)?;
-        if let Some(agent) = &waiter.alone {
-            self.alone.remove(agent);
+        if let Some(agent) = &waiter.agent {
+            if waiter.alone {
+                self.alone.remove(agent);
+            }
+            if let Some(waiting) = self.of_agents.get_mut(agent) {
+                *waiting -= 1;
+                if *waiting == 0 {
+                    self.of_agents.remove(agent);
+                }
+            }
         }
         Some(waiter)
+    }
+
+    /// Whether this one may wait, where so many may in all: it takes the place of another, or there is room, and its agent has
+    /// no more than its part.
+    #[must_use]
+    pub fn has_room(&self, waiter: &Waiter, most: usize) -> bool {
+        let waiting = waiter.agent.as_ref().and_then(|agent| self.of_agents.get(agent)).copied();
+        let (small, catalogs) = self.lengths();
+        self.older(waiter).is_some() || (small + catalogs < most && waiting.unwrap_or_default() < OF_ONE)
+    }
+
+    /// The catalog whose place this one takes.
+    fn older(&self, waiter: &Waiter) -> Option<Ticket> {
+        waiter.agent.as_ref().filter(|_| waiter.alone).and_then(|agent| self.alone.get(agent).copied())
+    }
+
+    /// A catalog went before small requests that wait: they may work as long as it does before another one goes.
+    pub fn went_first(&mut self, takes: Duration) {
+        self.next_first = self.small_work.saturating_add(takes);
     }
 
     /// A small request gave its seat back after so long.
@@ -93,11 +136,14 @@ impl Queue {
     /// The waiters in the order in which they are to be served, where there are so many seats in all.
     pub fn in_order(&self, seats: u32) -> impl Iterator<Item = (Ticket, &Waiter)> {
         let most = BEHIND.saturating_mul(seats.max(1));
-        // Whoever came earlier has waited behind no less.
+        let turn = self.small_work >= self.next_first;
         let has_waited =
-            move |(_, (_, before)): &(&Ticket, &(Waiter, Duration))| self.small_work - *before >= most;
-        let first = self.catalogs.iter().take_while(has_waited);
-        let last = self.catalogs.iter().skip_while(has_waited);
+            move |(_, before): &(Waiter, Duration)| turn && self.small_work.saturating_sub(*before) >= most;
+        // One that was refused by a master keeps its place and waits for small requests anew: it hides nobody.
+        let first = self.catalogs.iter().take(LOOKED_AT).filter(move |(_, one)| has_waited(one));
+        let last = self.catalogs.iter().enumerate();
+        let last =
+            last.filter(move |(at, (_, one))| *at >= LOOKED_AT || !has_waited(one)).map(|(_, one)| one);
         fn of<'q>((ticket, (waiter, _)): (&'q Ticket, &'q (Waiter, Duration))) -> (Ticket, &'q Waiter) {
             (*ticket, waiter)
         }
@@ -137,11 +183,12 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn waiter(class: Class, since: Instant) -> Waiter {
-        Waiter { class, alone: None, want: Want::LeastBusy, tried: Vec::new(), since }
+        Waiter { class, agent: None, alone: false, want: Want::LeastBusy, tried: Vec::new(), since }
     }
 
     fn of(agent: &str, since: Instant) -> Waiter {
-        Waiter { alone: Some(Certname::parse(agent).unwrap()), ..waiter(Class::Catalog, since) }
+        let agent = Some(Certname::parse(agent).unwrap());
+        Waiter { agent, alone: true, ..waiter(Class::Catalog, since) }
     }
 
     fn order(queue: &Queue, seats: u32) -> Vec<Ticket> {
@@ -191,6 +238,36 @@ mod tests {
         assert_eq!(queue.leave(first), None, "it has left");
         assert!(queue.leave(newer).is_some() && queue.leave(other).is_some() && queue.is_empty());
         assert_eq!(queue.enter(of("web01.example.com", now)).1, None, "nothing is left of the one before");
+    }
+
+    #[test]
+    fn after_a_catalog_that_went_first_small_requests_work_as_long_as_it_does() {
+        let (mut queue, now) = (Queue::default(), start());
+        let (one, _) = queue.enter(waiter(Class::Catalog, now));
+        let (two, _) = queue.enter(waiter(Class::Catalog, now));
+        let (small, _) = queue.enter(waiter(Class::Node, now));
+        queue.small_worked(BEHIND);
+        assert_eq!(order(&queue, 1), [one, two, small]);
+        queue.leave(one);
+        queue.went_first(SECOND * 5);
+        assert_eq!(order(&queue, 1), [small, two]);
+        queue.small_worked(SECOND * 5);
+        assert_eq!(order(&queue, 1), [two, small]);
+    }
+
+    #[test]
+    fn one_agent_has_a_part_of_the_queue_and_its_newer_catalog_always_a_place() {
+        let (mut queue, now) = (Queue::default(), start());
+        let mine = |class| Waiter { alone: class == Class::Catalog, ..Waiter { class, ..of("web01", now) } };
+        assert!(queue.has_room(&mine(Class::Node), 1000));
+        queue.enter(mine(Class::Catalog));
+        for _ in 1..OF_ONE {
+            assert!(queue.has_room(&mine(Class::Node), 1000));
+            queue.enter(mine(Class::Node));
+        }
+        assert!(!queue.has_room(&mine(Class::Node), 1000));
+        assert!(queue.has_room(&of("web02", now), 1000) && !queue.has_room(&of("web02", now), OF_ONE));
+        assert!(queue.has_room(&mine(Class::Catalog), OF_ONE), "in place of its older one");
     }
 
     #[test]

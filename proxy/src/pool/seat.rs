@@ -13,6 +13,9 @@ use stagedoor_config::proxy::share::Share;
 /// JRubies idle for ever, since nothing would ever say so; too many only wait at the master, as they would without seats.
 pub const ASSUMED: u32 = 4;
 
+/// More JRubies than this no machine has; what a master says is added up.
+const MOST: u32 = 4096;
+
 /// How many questions may go unanswered before what the gauges said of others, or of a lock, counts no more.
 const STALE: u32 = 3;
 
@@ -79,9 +82,10 @@ impl Seats {
 
     /// The gauges came, and are asked for again at this distance.
     pub fn tell(&mut self, gauges: Gauges, now: Instant, again: Duration) {
-        let borrowed = gauges.jrubies.saturating_sub(gauges.free);
+        let jrubies = gauges.jrubies.min(MOST);
+        let borrowed = jrubies.saturating_sub(gauges.free);
         self.told = Some(Told {
-            jrubies: gauges.jrubies,
+            jrubies,
             // Ours are borrowed after they are taken and returned before they are given back: never more than `peak`.
             others: borrowed.saturating_sub(self.peak),
             locked: gauges.locked,

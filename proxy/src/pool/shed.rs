@@ -16,12 +16,16 @@ const LEAST: Duration = Duration::from_secs(30);
 /// The most: half of the interval between two runs.
 const MOST: Duration = Duration::from_secs(15 * 60);
 
+/// What a run's first questions for plugins are; a module may have a folder that is called so as well.
+const PLUGINFACTS: &str = "/puppet/v3/file_metadatas/pluginfacts";
+const PLUGINS: &str = "/puppet/v3/file_metadatas/plugins";
+
 /// Whether a run begins with a request like this: for the node, where the environment is not known, or for plugins.
 #[must_use]
 pub fn begins_a_run(class: Class, path: &str) -> bool {
     match class {
         Class::Node => true,
-        Class::FileMetadatas => path.ends_with("/pluginfacts") || path.ends_with("/plugins"),
+        Class::FileMetadatas => matches!(path, PLUGINFACTS | PLUGINS),
         _ => false,
     }
 }
@@ -68,9 +72,13 @@ mod tests {
         assert!(begins_a_run(Class::Node, "/puppet/v3/node/web01.example.com"));
         assert!(begins_a_run(Class::FileMetadatas, "/puppet/v3/file_metadatas/pluginfacts"));
         assert!(begins_a_run(Class::FileMetadatas, "/puppet/v3/file_metadatas/plugins"));
-        assert!(!begins_a_run(Class::FileMetadatas, "/puppet/v3/file_metadatas/modules/apache/conf"));
+        for later in ["modules/apache/conf", "modules/collectd/plugins", "modules/x/pluginfacts", "plugins/x"]
+        {
+            let path = format!("/puppet/v3/file_metadatas/{later}");
+            assert!(!begins_a_run(Class::FileMetadatas, &path), "{later}");
+        }
         for class in Class::ALL {
-            let begins = begins_a_run(class, "/puppet/v3/x/plugins");
+            let begins = begins_a_run(class, PLUGINS);
             assert_eq!(begins, matches!(class, Class::Node | Class::FileMetadatas), "{class}");
         }
     }

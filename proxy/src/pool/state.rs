@@ -323,6 +323,8 @@ impl State {
         };
         let peers = self.masters.iter().filter(|live| live.id != id);
         let peers = peers.filter_map(|live| live.ejection.compiled_at(environment)).max();
+        let mut others = self.masters.iter().filter(|live| live.id != id);
+        let fails_elsewhere = others.any(|live| live.ejection.fails(environment, agent));
         let jrubies = self.masters.iter().find(|live| live.id == id)?.seats.jrubies().0;
         self.counts(id)?.count(whose, became, now);
         let live = self.masters.iter_mut().find(|live| live.id == id)?;
@@ -331,6 +333,8 @@ impl State {
                 live.ejection.compiled(environment, begun, jrubies);
                 None
             }
+            // It is the node's own, or everybody's.
+            Became::Failed if fails_elsewhere => None,
             Became::Failed => live.ejection.failed(environment, agent, peers, now),
         }
     }

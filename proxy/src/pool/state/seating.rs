@@ -12,7 +12,7 @@ use stagedoor_config::certname::Certname;
 use stagedoor_config::class::Class;
 use stagedoor_config::proxy::share::Share;
 
-use super::State;
+use super::{Live, State};
 use crate::pool::pick::{self, Candidate};
 use crate::pool::queue::{Ticket, Waiter};
 use crate::pool::seat::Gauges;
@@ -109,8 +109,7 @@ impl State {
         if !self.masters.iter().any(|live| live.could_seat(&waiter.tried)) {
             return Asked::Nobody;
         }
-        let (small, catalogs) = self.queue.lengths();
-        if small + catalogs >= self.terms.queue {
+        if !self.queue.has_room(&waiter, self.terms.queue) {
             return Asked::Full;
         }
         let in_vain = MARGIN + self.service.p95(waiter.class);
@@ -126,7 +125,13 @@ impl State {
         }
         let seats =
             self.masters.iter().filter(|live| live.may_seat()).map(|live| live.seats.ours(self.terms.share));
-        let seats = seats.sum();
+        let seats: u32 = seats.sum();
+        // Mostly no seat is free, and thousands may wait: nobody is looked at for nothing. Where nobody is there any more whose
+        // seat could be waited for, everybody is told.
+        let nobody = seats == 0;
+        if !nobody && !self.masters.iter().any(|live| self.has_free_seat(live, now)) {
+            return None;
+        }
         let mut called = None;
         for (ticket, waiter) in self.queue.in_order(seats) {
             if !self.masters.iter().any(|live| live.could_seat(&waiter.tried)) {
@@ -140,6 +145,9 @@ impl State {
         }
         let (ticket, id) = called?;
         let waiter = self.queue.leave(ticket)?;
+        if id.is_some() && waiter.class == Class::Catalog && self.queue.lengths().0 > 0 {
+            self.queue.went_first(self.service.mean(Class::Catalog));
+        }
         Some((ticket, id.map_or(Called::Nobody, |id| Called::To(id, self.seat(id, &waiter, now)))))
     }
 
@@ -211,7 +219,7 @@ impl State {
 
     /// A free seat for this request; none where it has to wait.
     fn seat_for(&self, waiter: &Waiter, now: Instant, chance: u64) -> Option<u32> {
-        if waiter.alone.as_ref().is_some_and(|agent| self.compiling.contains(agent)) {
+        if waiter.alone && waiter.agent.as_ref().is_some_and(|agent| self.compiling.contains(agent)) {
             return None;
         }
         if waiter.class == Class::Catalog && self.hold.left(now).is_some() {
@@ -223,7 +231,7 @@ impl State {
         let free = there().filter(|live| {
             let few = live.ejection.seats(now).filter(|_| any_fit);
             let few = few.map_or(u32::MAX, |few| few.saturating_sub(live.seats.taken()));
-            live.fit(now) == any_fit && live.seats.free(self.terms.share, now).min(few) > 0
+            live.fit(now) == any_fit && self.has_free_seat(live, now) && few > 0
         });
         let candidates: Vec<Candidate> = free
             .map(|live| Candidate {
@@ -238,15 +246,21 @@ impl State {
         pick::pick(&candidates, waiter.want, chance)
     }
 
+    /// Whether it has a seat that nobody has, whoever may have it.
+    fn has_free_seat(&self, live: &Live, now: Instant) -> bool {
+        live.may_seat() && live.seats.free(self.terms.share, now) > 0
+    }
+
     fn seat(&mut self, id: u32, waiter: &Waiter, now: Instant) -> Held {
         if let Some(live) = self.masters.iter_mut().find(|live| live.id == id) {
             live.in_flight += 1;
             live.seats.take();
             live.ejection.given(now);
         }
-        if let Some(agent) = &waiter.alone {
+        let alone = waiter.agent.clone().filter(|_| waiter.alone);
+        if let Some(agent) = &alone {
             self.compiling.insert(agent.clone());
         }
-        Held { class: waiter.class, alone: waiter.alone.clone(), since: now }
+        Held { class: waiter.class, alone, since: now }
     }
 }

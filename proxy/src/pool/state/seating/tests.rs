@@ -42,8 +42,8 @@ fn pool(jrubies: &[u16], now: Instant) -> State {
 }
 
 fn waiter(class: Class, alone: Option<&str>, since: Instant) -> Waiter {
-    let alone = alone.map(|agent| Certname::parse(agent).unwrap());
-    Waiter { class, alone, want: Want::LeastBusy, tried: Vec::new(), since }
+    let agent = alone.map(|agent| Certname::parse(agent).unwrap());
+    Waiter { class, alone: agent.is_some(), agent, want: Want::LeastBusy, tried: Vec::new(), since }
 }
 
 fn given(asked: Asked) -> (u32, Held) {
@@ -233,7 +233,7 @@ impl Day {
             Asked::Waits { ticket, instead_of, .. } => {
                 if let Some(older) = instead_of {
                     let older = self.waiting.remove(&older).expect("somebody who waited");
-                    assert_eq!(older.alone, waiter.alone, "whose place is taken is the same agent");
+                    assert_eq!(older.agent, waiter.agent, "whose place is taken is the same agent");
                 }
                 assert!(self.waiting.insert(ticket, waiter).is_none(), "a ticket is given once");
             }
