@@ -296,6 +296,20 @@ async fn where_every_catalog_fails_for_a_while_no_master_is_out_for_it() {
 }
 
 #[tokio::test]
+async fn a_master_that_comes_back_takes_its_share_though_the_other_has_become_fast_meanwhile() {
+    let fleet = fleet(&[4, 4], Duration::from_millis(40)).await;
+    fleet.door.drain("m2.example.com").await;
+    assert_eq!(catalogs_of(&fleet, 0..40, "production").await, 0);
+    fleet.master(0).compile(Work::always(Duration::from_millis(20)));
+    assert_eq!(catalogs_of(&fleet, 100..240, "production").await, 0);
+    fleet.door.change("undrain", &serde_json::json!({ "certname": "m2.example.com" })).await;
+    let before = fleet.master(1).record().of("catalog").len();
+    assert_eq!(catalogs_of(&fleet, 300..340, "production").await, 0);
+    let took = fleet.master(1).record().of("catalog").len() - before;
+    assert!(took >= 10, "it took {took} of 40");
+}
+
+#[tokio::test]
 async fn a_master_that_does_not_say_has_four_seats_and_that_is_shown() {
     let site = Site::with([Plan { jrubies: 9, ..Plan::named(M1) }]);
     site.masters[0].script(

@@ -35,8 +35,8 @@ pub struct Candidate {
     pub in_flight: u32,
     /// How many it serves at once, at least one: what is in hand counts beside that.
     pub seats: u32,
-    /// How slow it is beside the others; higher is slower.
-    pub slow: i32,
+    /// How far behind the fastest it is; 0 is as fast.
+    pub behind: u32,
     /// Whether health lets it take work.
     pub fit: bool,
 }
@@ -62,7 +62,7 @@ pub fn pick(candidates: &[Candidate], want: Want, chance: u64) -> Option<u32> {
                 .map_or_else(|| pick(candidates, Want::LeastBusy, chance), |c| Some(c.id))
         }
         Want::Rendezvous(key) => able().max_by_key(|c| mix(c.name ^ key)).map(|c| c.id),
-        Want::LeastBusy => able().min_by_key(|c| (c.slow, c.load(), mix(c.name ^ chance))).map(|c| c.id),
+        Want::LeastBusy => able().min_by_key(|c| (c.behind, c.load(), mix(c.name ^ chance))).map(|c| c.id),
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn master(id: u32, in_flight: u32, fit: bool) -> Candidate {
-        Candidate { id, name: hash(&format!("compile{id}.example.com")), in_flight, seats: 1, slow: 0, fit }
+        Candidate { id, name: hash(&format!("compile{id}.example.com")), in_flight, seats: 1, behind: 0, fit }
     }
 
     #[test]
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_fastest_of_those_with_a_free_seat_is_asked() {
-        let slow = Candidate { slow: 4, ..master(0, 0, true) };
+        let slow = Candidate { behind: 2, ..master(0, 0, true) };
         assert_eq!(pick(&[slow, master(1, 3, true)], Want::LeastBusy, 7), Some(1));
     }
 

@@ -6,49 +6,54 @@
 
 use std::time::{Duration, Instant};
 
-/// How much one answer counts: the last sixty or so make up the figure.
-const WEIGHT: f64 = 1.0 / 64.0;
+/// How many answers make up the figure.
+const ANSWERS: u32 = 64;
+/// Fewer say nothing: a master that has just come is asked like the fastest, or nothing would ever be known of it.
+const FEW: u32 = 32;
 /// A single answer counts for no more: one that waited for a lock or a collection of garbage says little of the next.
 const MOST: f64 = 4.0;
-/// What is known of a master that has been sent nothing since is worth half after this: it may be another machine by then.
-const HALVES: Duration = Duration::from_secs(10 * 60);
+/// What is known of a master that has been sent nothing for so long is forgotten: it may be another machine by now.
+const FORGOTTEN: Duration = Duration::from_secs(10 * 60);
+/// Masters that are no further apart are equally fast: chance, and a server that warms up, make up for less.
+const APART: f64 = 1.4;
 
 /// One master's.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Speed {
-    /// 1 is as fast as all together, 2 takes twice as long.
+    /// 1 is as fast as all together were of late, 2 takes twice as long.
     takes: f64,
+    answers: u32,
     seen: Option<Instant>,
-}
-
-impl Default for Speed {
-    fn default() -> Self {
-        Self { takes: 1.0, seen: None }
-    }
 }
 
 impl Speed {
     /// A request took so many times the mean of its class.
     pub fn saw(&mut self, times: f64, now: Instant) {
-        self.takes = self.takes(now);
-        self.takes += (times.min(MOST) - self.takes) * WEIGHT;
+        if self.is_forgotten(now) {
+            *self = Self::default();
+        }
+        self.answers = (self.answers + 1).min(ANSWERS);
+        self.takes += (times.min(MOST) - self.takes) / f64::from(self.answers);
         self.seen = Some(now);
     }
 
-    /// How many times as long as on average requests take here.
+    /// How many times as long as on average requests take here; none where that is not known.
     #[must_use]
-    pub fn takes(&self, now: Instant) -> f64 {
-        let Some(seen) = self.seen else { return self.takes };
-        let ago = now.saturating_duration_since(seen).as_secs_f64() / HALVES.as_secs_f64();
-        1.0 + (self.takes - 1.0) * 0.5_f64.powf(ago)
+    pub fn takes(&self, now: Instant) -> Option<f64> {
+        (self.answers >= FEW && !self.is_forgotten(now)).then_some(self.takes)
     }
 
-    /// The same in steps of a fifth: masters within one step are equally fast, or what differs by chance would decide.
-    #[must_use]
-    pub fn rank(&self, now: Instant) -> i32 {
-        // At most a few dozen either way.
-        (self.takes(now).log2() * 4.0).round() as i32
+    fn is_forgotten(&self, now: Instant) -> bool {
+        self.seen.is_some_and(|seen| now.saturating_duration_since(seen) >= FORGOTTEN)
     }
+}
+
+/// How far behind the fastest one is that takes so long; 0 is as fast.
+#[must_use]
+pub fn behind(takes: Option<f64>, fastest: f64) -> u32 {
+    let apart = takes.map_or(1.0, |takes| takes / fastest.max(f64::MIN_POSITIVE)).max(1.0);
+    // At most a few.
+    (apart.ln() / APART.ln()) as u32
 }
 
 #[cfg(test)]
@@ -61,29 +66,39 @@ mod tests {
     }
 
     #[test]
-    fn a_master_that_takes_twice_as_long_is_found_out_within_a_hundred_answers() {
+    fn a_master_that_takes_twice_as_long_is_found_out_within_fifty_answers() {
         let (mut slow, mut usual, now) = (Speed::default(), Speed::default(), start());
-        for n in 0..100 {
+        for n in 0..50 {
             slow.saw(2.0, now);
             usual.saw(if n % 2 == 0 { 0.8 } else { 1.2 }, now);
         }
-        assert!(slow.rank(now) > usual.rank(now), "{slow:?} {usual:?}");
-        assert_eq!(usual.rank(now), 0);
+        let fastest = usual.takes(now).unwrap();
+        assert!(behind(slow.takes(now), fastest) > 0, "{slow:?} {usual:?}");
+        assert_eq!(behind(usual.takes(now), fastest), 0);
+    }
+
+    #[test]
+    fn a_master_of_which_nothing_is_known_is_asked_like_the_fastest() {
+        let (mut new, now) = (Speed::default(), start());
+        assert_eq!(behind(new.takes(now), 0.2), 0);
+        (1..FEW).for_each(|_| new.saw(4.0, now));
+        assert_eq!(behind(new.takes(now), 0.2), 0);
+        new.saw(4.0, now);
+        assert!(behind(new.takes(now), 0.2) > 0);
+        assert_eq!(behind(new.takes(now + FORGOTTEN), 0.2), 0, "it may be another machine by now");
+    }
+
+    #[test]
+    fn masters_that_are_hardly_apart_are_equally_fast() {
+        assert_eq!([1.0, 1.1, 1.39].map(|takes| behind(Some(takes), 1.0)), [0, 0, 0]);
+        assert_eq!(behind(Some(0.5), 1.0), 0);
     }
 
     #[test]
     fn one_answer_that_took_for_ever_makes_no_master_slow() {
         let (mut master, now) = (Speed::default(), start());
+        (0..ANSWERS).for_each(|_| master.saw(1.0, now));
         master.saw(10_000.0, now);
-        assert_eq!(master.rank(now), 0);
-    }
-
-    #[test]
-    fn what_was_long_ago_is_forgotten() {
-        let (mut master, now) = (Speed::default(), start());
-        (0..1000).for_each(|_| master.saw(4.0, now));
-        assert_eq!(master.rank(now), 8);
-        assert!((master.takes(now + HALVES) - 2.5).abs() < 0.01);
-        assert_eq!(master.rank(now + HALVES * 10), 0);
+        assert_eq!(behind(master.takes(now), 1.0), 0);
     }
 }

@@ -236,7 +236,7 @@ impl State {
         candidates.extend(self.masters.iter().filter(|live| of(live) && !tried.contains(&live.id)).map(
             |live| {
                 let Live { id, name, in_flight, .. } = *live;
-                Candidate { id, name, in_flight, seats: 1, slow: 0, fit: live.fit(now) }
+                Candidate { id, name, in_flight, seats: 1, behind: 0, fit: live.fit(now) }
             },
         ));
         let picked = pick::pick(&candidates, want, chance);

@@ -16,6 +16,7 @@ use super::{Live, State};
 use crate::pool::pick::{self, Candidate};
 use crate::pool::queue::{Ticket, Waiter};
 use crate::pool::seat::Gauges;
+use crate::pool::speed;
 
 #[cfg(test)]
 mod tests;
@@ -233,13 +234,15 @@ impl State {
             let few = few.map_or(u32::MAX, |few| few.saturating_sub(live.seats.taken()));
             live.fit(now) == any_fit && self.has_free_seat(live, now) && few > 0
         });
+        let known = there().filter_map(|live| live.speed.takes(now));
+        let fastest = known.reduce(f64::min).unwrap_or(1.0);
         let candidates: Vec<Candidate> = free
             .map(|live| Candidate {
                 id: live.id,
                 name: live.name,
                 in_flight: live.seats.taken(),
                 seats: live.seats.ours(self.terms.share),
-                slow: live.speed.rank(now),
+                behind: speed::behind(live.speed.takes(now), fastest),
                 fit: true,
             })
             .collect();
