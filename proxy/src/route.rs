@@ -83,9 +83,18 @@ fn by_path<'a>(method: &Method, path: &'a str, query: Option<&'a str>) -> Result
         "v2.0" if rest == "/environments" => {
             Ok(Route { class: Class::Environments, environment: None, key: None })
         }
-        environment if is_environment(environment) => legacy(method, environment, rest),
+        environment if is_environment(environment) && !is_mount(environment) => {
+            legacy(method, environment, rest)
+        }
         _ => Err(Refusal::NotFound),
     }
+}
+
+/// Whether it is the name of a mount in another case, which is no environment either: a server that takes case for nothing
+/// would read it as that mount.
+fn is_mount(name: &str) -> bool {
+    let mounts = ["puppet", "packages", "status", "metrics"];
+    mounts.iter().any(|mount| name.eq_ignore_ascii_case(mount))
 }
 
 /// `/puppet/v3/…`, `/puppet/v4/…` and whatever else a master may know below `/puppet/`.

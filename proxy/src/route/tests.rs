@@ -169,6 +169,10 @@ fn what_nobody_has_is_not_found() {
         "/puppet-ca/v1/certificate",
         "/packages",
         "/packages/catalog/a",
+        "/Packages/catalog/a",
+        "/PUPPET/catalog/a",
+        "/staTus/catalog/a",
+        "/Metrics/node/a",
         "/status",
         "/favicon.ico",
     ] {
