@@ -45,8 +45,7 @@ async fn until(fleet: &Fleet, master: &str, what: &str, good: impl Fn(&Value) ->
 
 async fn until_queued(fleet: &Fleet, small: u64, catalogs: u64) {
     eventually(&format!("{small} small requests and {catalogs} catalogs wait"), async || {
-        let answer = fleet.door.admin("GET", "/v1/queue", "").await;
-        let queue: Value = serde_json::from_str(&answer.body).unwrap();
+        let queue = fleet.door.admin("GET", "/v1/queue", "").await.json();
         let there = (queue["small"].as_u64(), queue["catalogs"].as_u64());
         if there == (Some(small), Some(catalogs)) { Ok(()) } else { Err(queue.to_string()) }
     })
@@ -55,8 +54,12 @@ async fn until_queued(fleet: &Fleet, small: u64, catalogs: u64) {
 
 /// An agent that asks for its catalog, as a run does.
 fn catalog(fleet: &Fleet, agent: &str) -> JoinHandle<StatusCode> {
-    let (asking, target) = (fleet.agent(agent), format!("/puppet/v3/catalog/{agent}?environment=production"));
-    let form = catalog_form(agent, 4000);
+    catalog_in(fleet, agent, "production")
+}
+
+fn catalog_in(fleet: &Fleet, agent: &str, environment: &str) -> JoinHandle<StatusCode> {
+    let target = format!("/puppet/v3/catalog/{agent}?environment={environment}");
+    let (asking, form) = (fleet.agent(agent), catalog_form(agent, 4000));
     tokio::spawn(async move { asking.ask(Method::POST, &target, form).await.unwrap().status() })
 }
 
@@ -195,8 +198,7 @@ async fn where_a_catalog_would_wait_a_minute_no_run_begins_and_those_that_have_b
     assert_eq!(begun.get(plugins).await.unwrap().status(), StatusCode::OK, "its run has begun");
     let another = catalog(&fleet, "web52.example.com");
     eventually("a catalog of a run that has begun waits", async || {
-        let answer = fleet.door.admin("GET", "/v1/queue", "").await;
-        let queue: Value = serde_json::from_str(&answer.body).unwrap();
+        let queue = fleet.door.admin("GET", "/v1/queue", "").await.json();
         if queue["catalogs"].as_u64() >= Some(20) { Ok(()) } else { Err(queue.to_string()) }
     })
     .await;
@@ -224,17 +226,8 @@ async fn what_waits_for_a_master_that_leaves_is_served_by_another_or_told() {
 async fn catalogs_of(fleet: &Fleet, agents: std::ops::Range<u32>, environment: &str) -> usize {
     let mut failed = 0;
     for four in agents.collect::<Vec<_>>().chunks(4) {
-        let asked: Vec<_> = four
-            .iter()
-            .map(|n| {
-                let name = format!("web{n}.example.com");
-                let (asking, target) =
-                    (fleet.agent(&name), format!("/puppet/v3/catalog/{name}?environment={environment}"));
-                let form = catalog_form(&name, 400);
-                tokio::spawn(async move { asking.ask(Method::POST, &target, form).await.unwrap().status() })
-            })
-            .collect();
-        for asked in asked {
+        let asked = four.iter().map(|n| catalog_in(fleet, &format!("web{n}.example.com"), environment));
+        for asked in asked.collect::<Vec<_>>() {
             failed += usize::from(asked.await.unwrap() != StatusCode::OK);
         }
     }

@@ -236,7 +236,7 @@ impl Balancer for Door {
         };
         let waiter =
             Waiter { class, agent: None, alone: false, want: Want::LeastBusy, tried: Vec::new(), since: now };
-        match self.state.ask(waiter, PATIENCE, now, self.chance.u64(..)) {
+        match self.state.ask(&waiter, PATIENCE, now, self.chance.u64(..)) {
             Asked::Given(master, held) => self.given(request.id, master, held),
             Asked::Waits { ticket, .. } => drop(self.waiting.insert(ticket, request.id)),
             other => panic!("nobody is turned away here: {other:?}"),

@@ -3,8 +3,11 @@
 //! Time is simulated, so that a day of a site takes seconds and nothing but the policy differs: no sockets, no TLS, no
 //! machine. README.md says how to read it.
 
-// A simulation: what was not foreseen ends it, and every place in its lists is its own.
-#![allow(clippy::indexing_slicing, clippy::panic)]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "nothing here comes from outside: every place in its lists is its own, and what was not foreseen ends it"
+)]
 
 mod balancer;
 mod simulate;

@@ -97,6 +97,7 @@ impl Door {
         observe: Arc<Observe>,
     ) -> Arc<Self> {
         let bounds = snapshot.settings.bounds;
+        pool.agree(terms(&snapshot.settings));
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             pool,
@@ -138,7 +139,6 @@ impl Door {
     pub(crate) fn man(self: &Arc<Self>, roster: &Roster) {
         let metrics = self.observe.metrics();
         metrics.roster_generation.set(i64::try_from(roster.generation).unwrap_or(i64::MAX));
-        self.pool.agree(terms(&self.snapshot.load().settings));
         self.watch_over(&self.pool, roster);
     }
 

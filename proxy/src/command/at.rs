@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use http::Method;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use stagedoor_config::proxy::ADMIN_UNIX;
 
-use super::ask::NoAnswer;
+use super::ask::{NoAnswer, ask};
 use super::{Failure, SETTINGS, say, settings};
 
 #[derive(Debug, Args)]
@@ -41,6 +43,17 @@ impl At {
                 .into()
             }),
         }
+    }
+
+    /// Asks the door for this, and tells the answer: in JSON, or in these words.
+    pub(super) fn tell<T: Serialize + DeserializeOwned>(
+        &self,
+        path: &str,
+        words: impl FnOnce(&T) -> String,
+    ) -> Result<(), Failure> {
+        let asked = ask::<T>(&self.socket()?, Method::GET, path, None::<&()>);
+        let answer = asked.map_err(|why| self.unanswered(why))?;
+        say(&if self.json { json(&answer) } else { words(&answer) })
     }
 
     /// Why there is no answer, in the form that was asked for.

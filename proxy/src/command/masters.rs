@@ -3,15 +3,13 @@
 use std::io::IsTerminal as _;
 
 use clap::Args;
-use http::Method;
 use stagedoor_config::admin::seats::{Known, Seats};
 use stagedoor_config::admin::{Fit, MasterView, MastersView, Seal};
 use stagedoor_config::master::{Kind, Standing};
 
-use super::ask::ask;
-use super::at::{At, json};
+use super::Failure;
+use super::at::At;
 use super::table::{Cell, Paint, table};
-use super::{Failure, say};
 
 #[derive(Debug, Args)]
 pub(super) struct Asked {
@@ -21,10 +19,7 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let socket = self.at.socket()?;
-        let asked = ask::<MastersView>(&socket, Method::GET, "/v1/masters", None::<&()>);
-        let view = asked.map_err(|why| self.at.unanswered(why))?;
-        say(&if self.at.json { json(&view) } else { words(&view, std::io::stdout().is_terminal()) })
+        self.at.tell("/v1/masters", |view| words(view, std::io::stdout().is_terminal()))
     }
 }
 

@@ -1,12 +1,10 @@
 //! `stagedoor queue`: who waits for a JRuby.
 
 use clap::Args;
-use http::Method;
 use stagedoor_config::admin::seats::Queue;
 
-use super::ask::ask;
-use super::at::{At, json};
-use super::{Failure, say};
+use super::Failure;
+use super::at::At;
 
 #[derive(Debug, Args)]
 pub(super) struct Asked {
@@ -16,10 +14,7 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let socket = self.at.socket()?;
-        let asked = ask::<Queue>(&socket, Method::GET, "/v1/queue", None::<&()>);
-        let queue = asked.map_err(|why| self.at.unanswered(why))?;
-        say(&if self.at.json { json(&queue) } else { words(&queue) })
+        self.at.tell("/v1/queue", words)
     }
 }
 

@@ -102,7 +102,7 @@ impl Asking<'_> {
             return Ok(hand.ok_or_else(|| self.nobody()));
         }
         let began = Instant::now();
-        let seat = pool.seat(waiter.clone(), patience).await;
+        let seat = pool.seat(waiter, patience).await;
         let waited = began.elapsed();
         if waited >= NOTICED {
             self.line

@@ -53,7 +53,11 @@ impl Pool {
     ///
     /// # Errors
     /// Why there is none.
-    pub(crate) async fn seat(self: &Arc<Self>, waiter: Waiter, patience: Duration) -> Result<InHand, NoSeat> {
+    pub(crate) async fn seat(
+        self: &Arc<Self>,
+        waiter: &Waiter,
+        patience: Duration,
+    ) -> Result<InHand, NoSeat> {
         let (mut waiting, until) = match self.change(|pool, inside| inside.ask(pool, waiter, patience)) {
             Ok(Entered::Seated(hand)) => return Ok(hand),
             Ok(Entered::Waits(ticket, told, until)) => (Waiting { pool: self, ticket, told }, until),
@@ -97,7 +101,7 @@ enum Entered {
 }
 
 impl Inside {
-    fn ask(&mut self, pool: &Arc<Pool>, waiter: Waiter, patience: Duration) -> Result<Entered, NoSeat> {
+    fn ask(&mut self, pool: &Arc<Pool>, waiter: &Waiter, patience: Duration) -> Result<Entered, NoSeat> {
         let chance = fastrand::u64(..);
         match self.state.ask(waiter, patience, Instant::now(), chance) {
             Asked::Given(id, held) => {
@@ -120,6 +124,9 @@ impl Inside {
     /// Those whose wait is over, and how.
     fn call(&mut self, pool: &Arc<Pool>) -> Vec<(Waits, Told)> {
         let mut told = Vec::new();
+        if self.waiting.is_empty() {
+            return told;
+        }
         let now = Instant::now();
         while let Some((ticket, called)) = self.state.call(now, fastrand::u64(..)) {
             let became = match called {

@@ -317,30 +317,26 @@ impl State {
     /// forgotten already.
     pub fn cataloged(&mut self, id: u32, cataloged: Cataloged<'_>, now: Instant) -> Option<Out> {
         let Cataloged { whose, agent, became, begun } = cataloged;
-        let Whose::Agents(Some(environment)) = whose else {
-            self.counts(id)?.count(whose, became, now);
-            return None;
+        let environment = match whose {
+            Whose::Agents(environment) => environment,
+            Whose::Canarys => None,
         };
-        let peers = self.masters.iter().filter(|live| live.id != id);
-        let peers = peers.filter_map(|live| live.ejection.compiled_at(environment)).max();
-        let mut others = self.masters.iter().filter(|live| live.id != id);
-        let fails_elsewhere = others.any(|live| live.ejection.fails(environment, agent));
-        let jrubies = self.masters.iter().find(|live| live.id == id)?.seats.jrubies().0;
-        self.counts(id)?.count(whose, became, now);
+        let others = || self.masters.iter().filter(|live| live.id != id);
+        let peers =
+            environment.and_then(|name| others().filter_map(|live| live.ejection.compiled_at(name)).max());
+        let fails_elsewhere =
+            environment.is_some_and(|name| others().any(|live| live.ejection.fails(name, agent)));
         let live = self.masters.iter_mut().find(|live| live.id == id)?;
+        live.catalogs.as_mut()?.count(whose, became, now);
         match became {
             Became::Compiled(_) => {
-                live.ejection.compiled(environment, begun, jrubies);
+                live.ejection.compiled(environment?, begun, live.seats.jrubies().0);
                 None
             }
             // It is the node's own, or everybody's.
             Became::Failed if fails_elsewhere => None,
-            Became::Failed => live.ejection.failed(environment, agent, peers, now),
+            Became::Failed => live.ejection.failed(environment?, agent, peers, now),
         }
-    }
-
-    fn counts(&mut self, id: u32) -> Option<&mut Catalogs> {
-        self.masters.iter_mut().find(|live| live.id == id)?.catalogs.as_mut()
     }
 
     /// A master compiled this agent's catalog.

@@ -4,7 +4,9 @@
 //! the others that hand their arguments over to here: `puppet`, `puppetserver`, `mco`, and what a shell asks about names
 //! and ports. So quoting, scripts and standard inputs are real, and machines are not.
 
+mod curl;
 mod enterprise;
+mod puppet;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,18 +18,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rcgen::KeyPair;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::pe::Classifier;
 use super::{CONSOLE, PUPPETDB, PuppetDb, Settings};
-use crate::answer::{Act, Answer};
 use crate::ca::DoorCa;
 use crate::fleet::Site;
-use crate::identity::{Identity, KeyKind, Leaf};
-use crate::listening::Speaks;
+use crate::identity::KeyKind;
 use crate::master::{Master, Plan};
 use crate::mom::{self, Mom};
 
@@ -399,203 +399,6 @@ impl All {
     fn machine<T>(&self, host: &str, look: impl FnOnce(&mut Machine) -> T) -> T {
         look(self.machines.lock().unwrap().entry(host.to_owned()).or_default())
     }
-
-    /// Fetches a file of the Master of Masters into a file here.
-    fn curl(&self, words: &[&str]) -> Said {
-        let after = |name: &str| words.iter().position(|word| *word == name).and_then(|at| words.get(at + 1));
-        let (Some(file), Some(url)) = (after("--output"), words.last()) else {
-            return failed(2, "curl: a shape that this stand-in does not know\n");
-        };
-        let believed = match (after("--cacert"), words.contains(&"--insecure")) {
-            (Some(ca), _) => fs::read_to_string(ca).unwrap_or_default() == self.mom.bundle_pem(),
-            (None, insecure) => insecure,
-        };
-        if !believed {
-            return failed(60, "curl: (60) SSL certificate problem: self-signed certificate\n");
-        }
-        let own = format!("https://{}:", mom::NAME);
-        if !url.starts_with(&own) || !url.ends_with("/packages/current/install.bash") {
-            return failed(22, "curl: (22) The requested URL returned error: 404\n");
-        }
-        fs::write(file, INSTALL).expect("a file of the shell's");
-        said(0, "")
-    }
-
-    fn puppet(&self, host: &str, words: &[&str]) -> Said {
-        match words {
-            ["config", "set", name, value, "--section", "main"] => {
-                self.machine(host, |machine| {
-                    machine.installed = true;
-                    machine.settings.insert((*name).to_owned(), (*value).to_owned());
-                });
-                said(0, "")
-            }
-            ["stand-in", "extension", oid, value] => {
-                self.machine(host, |machine| {
-                    machine.attributes.push(((*oid).to_owned(), (*value).to_owned()));
-                });
-                said(0, "")
-            }
-            ["config", "print", rest @ ..] => {
-                let names = match rest {
-                    ["--section", _, names @ ..] => names,
-                    [names @ .., "--section", _] => names,
-                    names => names,
-                };
-                let value = |name: &str| self.printed(host, name);
-                match names {
-                    [name] => said(0, format!("{}\n", value(name))),
-                    names => said(
-                        0,
-                        names.iter().map(|name| format!("{name} = {}\n", value(name))).collect::<String>(),
-                    ),
-                }
-            }
-            ["ssl", "submit_request", ..] => self.submit(host),
-            ["agent", "--disable", ..] => {
-                self.machine(host, |machine| machine.disabled = true);
-                fs::write(self.file(host, "agent_disabled_lockfile"), "{}").expect("a file of our own");
-                said(0, "")
-            }
-            ["agent", ..] => self.agent_runs(host),
-            words => self
-                .old_puppet(host, words)
-                .unwrap_or_else(|| failed(1, format!("puppet {}: not in this stand-in\n", words.join(" ")))),
-        }
-    }
-
-    fn file(&self, host: &str, name: &str) -> PathBuf {
-        self.folder.join(format!("{host}.{name}"))
-    }
-
-    fn printed(&self, host: &str, name: &str) -> String {
-        let file = |name: &str| self.file(host, name).display().to_string();
-        match name {
-            "lastrunreport"
-            | "hostcert"
-            | "hostprivkey"
-            | "csr_attributes"
-            | "localcacert"
-            | "agent_disabled_lockfile"
-            | "agent_catalog_run_lockfile" => file(name),
-            "noop" => "false".to_owned(),
-            "certname" => host.to_owned(),
-            "environmentpath" => self.folder.join(format!("{host}.environments")).display().to_string(),
-            name => {
-                let set = self.machine(host, |machine| machine.settings.get(name).cloned());
-                set.unwrap_or_else(|| if name == "server" { "puppet".to_owned() } else { String::new() })
-            }
-        }
-    }
-
-    /// Makes a key where there is none, and hands in a request.
-    fn submit(&self, host: &str) -> Said {
-        let attributes = fs::read_to_string(self.file(host, "csr_attributes")).unwrap_or_default();
-        let (request, key) = self.machine(host, |machine| {
-            let names = machine.settings.get("dns_alt_names").cloned().unwrap_or_default();
-            let mut leaf = Leaf::node(host);
-            let names: Vec<&str> = names.split(',').filter(|name| !name.is_empty()).collect();
-            if !names.is_empty() {
-                leaf = names.iter().fold(leaf.alt_name(host), |leaf, name| leaf.alt_name(name));
-            }
-            for line in attributes.lines().filter_map(|line| line.strip_prefix("  ")) {
-                if let Some((oid, value)) = line.split_once(": ") {
-                    leaf = leaf.extension(oid, value.trim_matches('\''));
-                }
-            }
-            for (oid, value) in &machine.attributes {
-                leaf = leaf.extension(oid, value);
-            }
-            let key = machine.key.get_or_insert_with(|| KeyKind::P256.generate());
-            (leaf.request_pem(key), key.serialize_pem())
-        });
-        fs::write(self.file(host, "hostprivkey"), &key).expect("a file of our own");
-        // An agent fetches the CA's certificates before it asks for its own.
-        fs::write(self.file(host, "localcacert"), self.mom.bundle_pem()).expect("a file of our own");
-        self.mom.hand_in(host, &request);
-        said(0, "Notice: Submitted certificate request\n")
-    }
-
-    /// A run, as far as it has effects on others.
-    fn agent_runs(&self, host: &str) -> Said {
-        self.agent_runs_with(host, &json!({}))
-    }
-
-    /// The same, with further fields of its report.
-    fn agent_runs_with(&self, host: &str, more: &Value) -> Said {
-        if self.machine(host, |machine| machine.disabled) {
-            return said(
-                1,
-                "Notice: Skipping run of Puppet configuration client; administratively disabled\n",
-            );
-        }
-        if let Some(master) = self.masters.get(host) {
-            let Some(pem) = self.mom.signed(host) else {
-                self.submit(host);
-                return failed(1, "Exiting; no certificate found and waitforcert is disabled\n");
-            };
-            self.lay_out(host, master, &pem);
-            self.puppetdb.exported(host);
-        }
-        if host == PUPPETDB {
-            self.puppetdb.took_up();
-        }
-        if host == CONSOLE {
-            *self.console.lock().unwrap() = self.puppetdb.collected().into_iter().collect();
-        }
-        self.run_reports(host, "changed", more)
-    }
-
-    /// The end of a run: its report, on the machine and in PuppetDB.
-    fn run_reports(&self, host: &str, status: &str, more: &Value) -> Said {
-        let number = self.transactions.fetch_add(1, Ordering::Relaxed);
-        let transaction = format!("00000000-0000-4000-8000-{number:012}");
-        self.puppetdb.report(host, status, &transaction, more);
-        let field = |name: &str, usual: &str| {
-            let value = more.get(name).map(|value| value.to_string().trim_matches('"').to_owned());
-            value.unwrap_or_else(|| usual.to_owned())
-        };
-        let text = format!(
-            "---\nhost: {host}\nstatus: {status}\ntransaction_uuid: {transaction}\nnoop: {}\ncached_catalog_status: {}\n",
-            field("noop", "false"),
-            field("cached_catalog_status", "not_used")
-        );
-        fs::write(self.file(host, "lastrunreport"), text).expect("a file of our own");
-        self.machine(host, |machine| {
-            machine.last_report = Some(json!({ "status": status }));
-            machine.runs += 1;
-        });
-        self.runs.lock().unwrap().push(host.to_owned());
-        match status {
-            "failed" => failed(4, "Error: /Stage[main]/Main/Exec[x]: change failed\n"),
-            "unchanged" => said(0, "Notice: Applied catalog in 0.10 seconds\n"),
-            _ => said(2, "Notice: Applied catalog in 0.20 seconds\n"),
-        }
-    }
-
-    /// What a run makes of a new machine: a Puppet Server, sealed as site data says.
-    fn lay_out(&self, host: &str, master: &Master, pem: &str) {
-        let (sealed, key) = self.machine(host, |machine| {
-            let key = machine.key.as_ref().map(KeyPair::serialize_pem);
-            (machine.sealed, key.expect("whoever has a certificate has a key"))
-        });
-        let key = KeyPair::from_pem(&key).expect("our own key");
-        let identity = Identity::from_pem(host, pem, &key).expect("the CA's certificate");
-        let is_new = master.lay_out(&identity, sealed, &self.door_ca);
-        if self.java_7.lock().unwrap().is_some() {
-            master.listening().speak(Speaks::Java7);
-        }
-        if is_new {
-            // Its catalogs need PuppetDB, which lets in those whose names its own run has written.
-            let (puppetdb, name) = (self.puppetdb.clone(), host.to_owned());
-            let refused = "Server Error: Failed to submit 'replace facts' command to PuppetDB: 403: The client certificate name \
-                           doesn't appear in the certificate allowlist.";
-            master.script_where(
-                move |head| head.path().contains("/catalog/") && !puppetdb.lets_in(&name),
-                Act::Answer(Answer::text(500, refused)),
-            );
-        }
-    }
 }
 
 fn unbase64(word: &str) -> String {
@@ -617,14 +420,3 @@ fn unbase64(word: &str) -> String {
     }
     String::from_utf8_lossy(&out).into_owned()
 }
-
-/// As Puppet Enterprise's own: each argument is a setting of the new machine's.
-const INSTALL: &str = r#"#!/bin/bash
-for argument; do
-  case $argument in
-  main:*) setting=${argument#main:}; puppet config set "${setting%%=*}" "${setting#*=}" --section main ;;
-  extension_requests:*) setting=${argument#extension_requests:}; puppet stand-in extension "${setting%%=*}" "${setting#*=}" ;;
-  *) echo "unknown argument $argument" >&2; exit 1 ;;
-  esac
-done
-"#;

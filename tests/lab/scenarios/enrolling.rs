@@ -103,6 +103,7 @@ fn in_the_programs_own_words(lab: &Lab, watch: &Watch, new: &Host) -> Result<()>
         last_canary.is_some_and(|last| last < first_agent),
         "somebody came to the new master before the canary was done: {at_new:?}"
     );
+    ensure!(first_agent < at_new.len(), "no agent came to the new master, which was admitted for them");
     saw(&format!(
         "its access log: {first_agent} requests of its canary, then {} of agents",
         at_new.len() - first_agent

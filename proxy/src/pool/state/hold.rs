@@ -1,7 +1,7 @@
 //! Catalogs kept in the queue while PuppetDB restarts: every one that was compiled meanwhile would fail.
 //!
-//! Never for longer than [`LONGEST`] from the first word on, however often it is said again: agents wait, and whoever said it
-//! may be gone.
+//! Never for longer than [`LONGEST`] from the first word on, however often it is said again, and after that not again for as
+//! long, unless they were let go in between: agents wait, and whoever said it may be gone.
 #![deny(clippy::disallowed_methods)]
 
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ impl Hold {
             self.is = None;
             return Duration::ZERO;
         }
-        let from = self.is.filter(|(_, until)| now < *until).map_or(now, |(from, _)| from);
+        let from = self.is.map(|(from, _)| from).filter(|from| now < *from + LONGEST * 2).unwrap_or(now);
         let until = (now + time).min(from + LONGEST);
         self.is = Some((from, until));
         until.saturating_duration_since(now)
@@ -65,7 +65,12 @@ mod tests {
         assert_eq!(hold.keep(SECOND * 60, now + SECOND * 50), SECOND * 10);
         assert_eq!(hold.left(now + SECOND * 59), Some(SECOND));
         assert_eq!(hold.left(now + LONGEST), None);
-        assert_eq!(hold.keep(SECOND * 60, now + LONGEST), LONGEST, "another one");
+        assert_eq!(
+            hold.keep(SECOND * 60, now + LONGEST),
+            Duration::ZERO,
+            "those who waited are to be served first"
+        );
+        assert_eq!(hold.keep(SECOND * 60, now + LONGEST * 2), LONGEST, "another one");
     }
 
     #[test]

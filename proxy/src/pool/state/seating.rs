@@ -101,21 +101,22 @@ impl State {
     }
 
     /// A request wants a seat, and its agent has this patience from the time it came.
-    pub fn ask(&mut self, waiter: Waiter, patience: Duration, now: Instant, chance: u64) -> Asked {
+    pub fn ask(&mut self, waiter: &Waiter, patience: Duration, now: Instant, chance: u64) -> Asked {
         if self.queue.is_empty()
-            && let Some(id) = self.seat_for(&waiter, now, chance)
+            && let Some(id) =
+                self.seats_for(|this, candidates| this.seat_for(waiter, now, chance, candidates))
         {
-            return Asked::Given(id, self.seat(id, &waiter, now));
+            return Asked::Given(id, self.seat(id, waiter, now));
         }
         if !self.masters.iter().any(|live| live.could_seat(&waiter.tried)) {
             return Asked::Nobody;
         }
-        if !self.queue.has_room(&waiter, self.terms.queue) {
+        if !self.queue.has_room(waiter, self.terms.queue) {
             return Asked::Full;
         }
         let in_vain = MARGIN + self.service.p95(waiter.class);
         let until = waiter.since + patience.saturating_sub(in_vain);
-        let (ticket, instead_of) = self.queue.enter(waiter);
+        let (ticket, instead_of) = self.queue.enter(waiter.clone());
         Asked::Waits { ticket, until, instead_of }
     }
 
@@ -124,27 +125,20 @@ impl State {
         if self.queue.is_empty() {
             return None;
         }
-        let seats =
-            self.masters.iter().filter(|live| live.may_seat()).map(|live| live.seats.ours(self.terms.share));
-        let seats: u32 = seats.sum();
+        let seats = self.seats_in_all();
         // Mostly no seat is free, and thousands may wait: nobody is looked at for nothing. Where nobody is there any more whose
         // seat could be waited for, everybody is told.
-        let nobody = seats == 0;
-        if !nobody && !self.masters.iter().any(|live| self.has_free_seat(live, now)) {
+        if seats > 0 && !self.masters.iter().any(|live| self.has_free_seat(live, now)) {
             return None;
         }
-        let mut called = None;
-        for (ticket, waiter) in self.queue.in_order(seats) {
-            if !self.masters.iter().any(|live| live.could_seat(&waiter.tried)) {
-                called = Some((ticket, None));
-                break;
-            }
-            if let Some(id) = self.seat_for(waiter, now, chance) {
-                called = Some((ticket, Some(id)));
-                break;
-            }
-        }
-        let (ticket, id) = called?;
+        let (ticket, id) = self.seats_for(|this, candidates| {
+            this.queue.in_order(seats).find_map(|(ticket, waiter)| {
+                if !this.masters.iter().any(|live| live.could_seat(&waiter.tried)) {
+                    return Some((ticket, None));
+                }
+                this.seat_for(waiter, now, chance, candidates).map(|id| (ticket, Some(id)))
+            })
+        })?;
         let waiter = self.queue.leave(ticket)?;
         if id.is_some() && waiter.class == Class::Catalog && self.queue.lengths().0 > 0 {
             self.queue.went_first(self.service.mean(Class::Catalog));
@@ -204,9 +198,7 @@ impl State {
     #[must_use]
     pub fn waiting(&self, now: Instant) -> Waiting {
         let (small, catalogs) = self.queue.lengths();
-        let seats =
-            self.masters.iter().filter(|live| live.may_seat()).map(|live| live.seats.ours(self.terms.share));
-        let seats = seats.sum::<u32>().max(1);
+        let seats = self.seats_in_all().max(1);
         let of = |many: usize, class| self.service.mean(class) * u32::try_from(many).unwrap_or(u32::MAX);
         let work = of(catalogs, Class::Catalog).saturating_add(of(small, Class::FileMetadata));
         Waiting {
@@ -218,8 +210,28 @@ impl State {
         }
     }
 
+    /// This door's seats of every master that may be given something.
+    fn seats_in_all(&self) -> u32 {
+        let masters = self.masters.iter().filter(|live| live.may_seat());
+        masters.map(|live| live.seats.ours(self.terms.share)).sum()
+    }
+
+    /// Looks with a list that is kept between calls, so that a choice allocates nothing.
+    fn seats_for<T>(&mut self, look: impl FnOnce(&Self, &mut Vec<Candidate>) -> T) -> T {
+        let mut candidates = std::mem::take(&mut self.scratch);
+        let found = look(self, &mut candidates);
+        self.scratch = candidates;
+        found
+    }
+
     /// A free seat for this request; none where it has to wait.
-    fn seat_for(&self, waiter: &Waiter, now: Instant, chance: u64) -> Option<u32> {
+    fn seat_for(
+        &self,
+        waiter: &Waiter,
+        now: Instant,
+        chance: u64,
+        candidates: &mut Vec<Candidate>,
+    ) -> Option<u32> {
         if waiter.alone && waiter.agent.as_ref().is_some_and(|agent| self.compiling.contains(agent)) {
             return None;
         }
@@ -236,17 +248,16 @@ impl State {
         });
         let known = there().filter_map(|live| live.speed.takes(now));
         let fastest = known.reduce(f64::min).unwrap_or(1.0);
-        let candidates: Vec<Candidate> = free
-            .map(|live| Candidate {
-                id: live.id,
-                name: live.name,
-                in_flight: live.seats.taken(),
-                seats: live.seats.ours(self.terms.share),
-                behind: speed::behind(live.speed.takes(now), fastest),
-                fit: true,
-            })
-            .collect();
-        pick::pick(&candidates, waiter.want, chance)
+        candidates.clear();
+        candidates.extend(free.map(|live| Candidate {
+            id: live.id,
+            name: live.name,
+            in_flight: live.seats.taken(),
+            seats: live.seats.ours(self.terms.share),
+            behind: speed::behind(live.speed.takes(now), fastest),
+            fit: true,
+        }));
+        pick::pick(candidates, waiter.want, chance)
     }
 
     /// Whether it has a seat that nobody has, whoever may have it.

@@ -64,7 +64,7 @@ fn waits(asked: Asked) -> Ticket {
 fn a_seat_that_is_given_back_anywhere_takes_the_first_who_waits() {
     let now = start();
     let mut state = pool(&[1, 1], now);
-    let ask = |state: &mut State, class| state.ask(waiter(class, None, now), PATIENCE, now, 0);
+    let ask = |state: &mut State, class| state.ask(&waiter(class, None, now), PATIENCE, now, 0);
     let (first, held) = given(ask(&mut state, Class::Catalog));
     let (second, _) = given(ask(&mut state, Class::Catalog));
     assert_ne!(first, second);
@@ -85,10 +85,10 @@ fn a_seat_that_is_given_back_anywhere_takes_the_first_who_waits() {
 fn an_agents_second_catalog_waits_for_its_first_wherever_seats_are_free() {
     let now = start();
     let mut state = pool(&[4], now);
-    let (id, held) = given(state.ask(waiter(Class::Catalog, Some("web01"), now), PATIENCE, now, 0));
-    let again = waits(state.ask(waiter(Class::Catalog, Some("web01"), now), PATIENCE, now, 0));
+    let (id, held) = given(state.ask(&waiter(Class::Catalog, Some("web01"), now), PATIENCE, now, 0));
+    let again = waits(state.ask(&waiter(Class::Catalog, Some("web01"), now), PATIENCE, now, 0));
     assert_eq!(state.call(now, 0), None);
-    let other = waits(state.ask(waiter(Class::Catalog, Some("web02"), now), PATIENCE, now, 0));
+    let other = waits(state.ask(&waiter(Class::Catalog, Some("web02"), now), PATIENCE, now, 0));
     assert!(
         matches!(state.call(now, 0), Some((who, Called::To(..))) if who == other),
         "nobody waits behind it"
@@ -101,11 +101,11 @@ fn an_agents_second_catalog_waits_for_its_first_wherever_seats_are_free() {
 fn whoever_waits_for_masters_that_all_leave_is_told_so() {
     let now = start();
     let mut state = pool(&[1], now);
-    let _seat = given(state.ask(waiter(Class::Catalog, None, now), PATIENCE, now, 0));
-    let ticket = waits(state.ask(waiter(Class::Catalog, None, now), PATIENCE, now, 0));
+    let _seat = given(state.ask(&waiter(Class::Catalog, None, now), PATIENCE, now, 0));
+    let ticket = waits(state.ask(&waiter(Class::Catalog, None, now), PATIENCE, now, 0));
     let _changes = state.reconcile(&[Master { standing: Standing::Draining, ..master(0, 1) }], now);
     assert_eq!(state.call(now, 0), Some((ticket, Called::Nobody)));
-    assert_eq!(state.ask(waiter(Class::Catalog, None, now), PATIENCE, now, 0), Asked::Nobody);
+    assert_eq!(state.ask(&waiter(Class::Catalog, None, now), PATIENCE, now, 0), Asked::Nobody);
 }
 
 #[test]
@@ -115,8 +115,8 @@ fn a_fit_master_that_is_full_is_waited_for_though_an_unfit_one_is_free() {
     for _ in 0..3 {
         let _flip = state.probed(1, Some("503".to_owned()), 2, 3);
     }
-    assert_eq!(given(state.ask(waiter(Class::Node, None, now), PATIENCE, now, 0)).0, 0);
-    let ticket = waits(state.ask(waiter(Class::Node, None, now), PATIENCE, now, 0));
+    assert_eq!(given(state.ask(&waiter(Class::Node, None, now), PATIENCE, now, 0)).0, 0);
+    let ticket = waits(state.ask(&waiter(Class::Node, None, now), PATIENCE, now, 0));
     assert_eq!(state.call(now, 0), None);
     for _ in 0..2 {
         let _flip = state.probed(1, None, 2, 3);
@@ -130,7 +130,7 @@ fn a_locked_pools_work_waits_until_it_is_unlocked() {
     let mut state = pool(&[2], now);
     let gauges = |locked| Gauges { jrubies: 2, free: 2, locked };
     state.gauged(0, gauges(true), now, SECOND);
-    let ticket = waits(state.ask(waiter(Class::Catalog, None, now), PATIENCE, now, 0));
+    let ticket = waits(state.ask(&waiter(Class::Catalog, None, now), PATIENCE, now, 0));
     assert_eq!(state.call(now, 0), None);
     state.gauged(0, gauges(false), now, SECOND);
     assert!(matches!(state.call(now, 0), Some((who, Called::To(0, _))) if who == ticket));
@@ -141,8 +141,8 @@ fn catalogs_that_are_kept_wait_while_small_requests_go_on() {
     let now = start();
     let mut state = pool(&[2], now);
     assert_eq!(state.hold(SECOND * 60, now), SECOND * 60);
-    let ticket = waits(state.ask(waiter(Class::Catalog, None, now), PATIENCE, now, 0));
-    let report = waits(state.ask(waiter(Class::Report, None, now), PATIENCE, now, 0));
+    let ticket = waits(state.ask(&waiter(Class::Catalog, None, now), PATIENCE, now, 0));
+    let report = waits(state.ask(&waiter(Class::Report, None, now), PATIENCE, now, 0));
     assert!(matches!(state.call(now, 0), Some((who, Called::To(..))) if who == report));
     assert_eq!(state.call(now + SECOND * 59, 0), None);
     assert!(matches!(state.call(now + SECOND * 60, 0), Some((who, Called::To(..))) if who == ticket));
@@ -153,11 +153,11 @@ fn nobody_waits_so_long_that_its_agent_would_leave_before_the_answer() {
     let now = start();
     let mut state = pool(&[1], now);
     for _ in 0..20 {
-        let (id, held) = given(state.ask(waiter(Class::Catalog, None, now), PATIENCE, now, 0));
+        let (id, held) = given(state.ask(&waiter(Class::Catalog, None, now), PATIENCE, now, 0));
         state.unseat(id, &held, true, now + 30 * SECOND);
     }
-    let _seat = given(state.ask(waiter(Class::Catalog, None, now), PATIENCE, now, 0));
-    let asked = state.ask(waiter(Class::Catalog, None, now), PATIENCE, now, 0);
+    let _seat = given(state.ask(&waiter(Class::Catalog, None, now), PATIENCE, now, 0));
+    let asked = state.ask(&waiter(Class::Catalog, None, now), PATIENCE, now, 0);
     let Asked::Waits { until, .. } = asked else { panic!("{asked:?}") };
     let waits = until - now;
     assert!(waits <= PATIENCE - 40 * SECOND && waits >= PATIENCE - 60 * SECOND, "{waits:?}");
@@ -168,11 +168,11 @@ fn more_than_may_wait_are_turned_away_and_nobody_who_waits_is() {
     let now = start();
     let mut state = pool(&[1], now);
     state.agree(Terms { queue: 2, ..Terms::default() });
-    let _seat = given(state.ask(waiter(Class::Node, None, now), PATIENCE, now, 0));
+    let _seat = given(state.ask(&waiter(Class::Node, None, now), PATIENCE, now, 0));
     for _ in 0..2 {
-        waits(state.ask(waiter(Class::Node, None, now), PATIENCE, now, 0));
+        waits(state.ask(&waiter(Class::Node, None, now), PATIENCE, now, 0));
     }
-    assert_eq!(state.ask(waiter(Class::Catalog, None, now), PATIENCE, now, 0), Asked::Full);
+    assert_eq!(state.ask(&waiter(Class::Catalog, None, now), PATIENCE, now, 0), Asked::Full);
     let Waiting { small, catalogs, oldest, .. } = state.waiting(now);
     assert_eq!((small, catalogs, oldest), (2, 0, Some(now)));
 }
@@ -228,7 +228,7 @@ struct Day {
 
 impl Day {
     fn ask(&mut self, waiter: Waiter, chance: u64) {
-        match self.state.ask(waiter.clone(), PATIENCE, self.now, chance) {
+        match self.state.ask(&waiter, PATIENCE, self.now, chance) {
             Asked::Given(id, held) => self.seat(id, held, waiter),
             Asked::Waits { ticket, instead_of, .. } => {
                 if let Some(older) = instead_of {
@@ -347,7 +347,11 @@ impl Day {
         }
         assert_eq!(self.state.compiling, agents);
         for waiter in self.waiting.values() {
-            assert_eq!(self.state.seat_for(waiter, self.now, chance), None, "a seat is free for {waiter:?}");
+            assert_eq!(
+                self.state.seat_for(waiter, self.now, chance, &mut Vec::new()),
+                None,
+                "a seat is free for {waiter:?}"
+            );
         }
     }
 }
