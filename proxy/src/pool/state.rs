@@ -269,6 +269,10 @@ impl State {
         let live = self.masters.iter_mut().find(|live| live.id == id)?;
         let flipped = live.health.observe(bad.is_none(), rise, fall);
         live.why = bad;
+        if flipped == Some(Verdict::Fit) {
+            // It may have been started anew, or be another machine.
+            live.speed = Speed::default();
+        }
         flipped
     }
 
