@@ -25,11 +25,28 @@ pub(crate) struct Entry {
     pub(crate) method: String,
     /// Path and query, as they came.
     pub(crate) target: String,
+    pub(crate) status: u16,
     /// The length of the request's body as its head gave it.
     pub(crate) length: u64,
     /// The headers X-Client-Verify and X-Client-DN, `-` where there were none.
     pub(crate) verify: String,
     pub(crate) dn: String,
+}
+
+/// What the address of every catalog begins with.
+const CATALOGS: &str = "/puppet/v3/catalog/";
+
+impl Entry {
+    /// The environment that was asked for.
+    pub(crate) fn environment(&self) -> Option<&str> {
+        let query = self.target.split_once('?')?.1;
+        query.split('&').find_map(|pair| pair.strip_prefix("environment="))
+    }
+
+    /// Whether it took a JRuby to answer it.
+    pub(crate) fn needs_jruby(&self) -> bool {
+        self.target.starts_with("/puppet/") && !self.target.starts_with("/puppet/v3/static_file_content/")
+    }
 }
 
 impl AccessLog {
@@ -51,6 +68,12 @@ impl AccessLog {
     pub(crate) fn since(&self, mark: Mark) -> Result<Vec<Entry>> {
         let entries = self.lines_since(mark)?;
         Ok(entries.into_iter().filter(|entry| !entry.target.starts_with("/status/")).collect())
+    }
+
+    /// The catalogs that it answered since `mark`, whatever it said.
+    pub(crate) fn catalogs_since(&self, mark: Mark) -> Result<Vec<Entry>> {
+        let entries = self.since(mark)?;
+        Ok(entries.into_iter().filter(|entry| entry.target.starts_with(CATALOGS)).collect())
     }
 
     /// Waits until a request of the lab's own shows, so that all before it is in the log as well.
@@ -81,6 +104,7 @@ fn entry(line: &str) -> Option<Entry> {
     Some(Entry {
         method: request.next()?.to_owned(),
         target: request.next()?.to_owned(),
+        status: quoted.get(2)?.split_whitespace().next()?.parse().ok()?,
         length: quoted.get(6)?.split_whitespace().nth(1)?.parse().unwrap_or(0),
         verify: (*quoted.get(7)?).to_owned(),
         dn: (*quoted.get(9)?).to_owned(),

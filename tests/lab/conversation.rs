@@ -100,10 +100,15 @@ impl Conversation {
         self.ask(request.as_bytes())
     }
 
+    /// Sends a request as it stands.
+    pub(crate) fn send(&mut self, request: &[u8]) -> Result<()> {
+        self.stream.write_all(request).context("while it was sent")?;
+        self.stream.flush().context("while it was sent")
+    }
+
     /// Sends a request as it stands and reads the answer to its end.
     pub(crate) fn ask(&mut self, request: &[u8]) -> Result<Answer> {
-        self.stream.write_all(request).context("while it was sent")?;
-        self.stream.flush().context("while it was sent")?;
+        self.send(request)?;
         let head = String::from_utf8_lossy(&self.read_until(b"\r\n\r\n")?).into_owned();
         let mut lines = head.split("\r\n");
         let status =

@@ -208,17 +208,31 @@ impl Door {
         Ok(self.view_of(master)?.get(key).and_then(Value::as_str).map(str::to_owned))
     }
 
-    fn view_of(&self, master: &Host) -> Result<Value> {
-        let answer = succeed(Command::new("curl").args(["--silent", "--fail", &admin("/v1/masters")]))?;
-        let view: Value =
-            serde_json::from_str(&answer).with_context(|| format!("the door answered {answer:.400}"))?;
+    /// All that the door says of this compile master.
+    pub(crate) fn view_of(&self, master: &Host) -> Result<Value> {
+        let view = self.asked("/v1/masters")?;
         let masters =
             view.get("masters").and_then(Value::as_array).context("no masters in the door's answer")?;
         masters
             .iter()
             .find(|one| one.get("certname").and_then(Value::as_str) == Some(master.name))
             .cloned()
-            .with_context(|| format!("the door does not know {}: {answer:.400}", master.name))
+            .with_context(|| format!("the door does not know {}: {masters:.400?}", master.name))
+    }
+
+    /// Who waits in it for a JRuby.
+    pub(crate) fn queue(&self) -> Result<Value> {
+        self.asked("/v1/queue")
+    }
+
+    fn asked(&self, path: &str) -> Result<Value> {
+        let answer = succeed(Command::new("curl").args(["--silent", "--fail", &admin(path)]))?;
+        serde_json::from_str(&answer).with_context(|| format!("the door answered {answer:.400}"))
+    }
+
+    /// `stagedoor masters`, for people.
+    pub(crate) fn masters(&self) -> Result<String> {
+        succeed(Command::new(program()?).args(["masters", "--config"]).arg(self.settings()))
     }
 
     /// What the door logged of each request so far.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use crate::access_log::AccessLog;
 use crate::classification::Classification;
@@ -17,7 +18,7 @@ use crate::mom::Credentials;
 use crate::node::Node;
 use crate::patience::{until, when};
 use crate::process::Process;
-use crate::program::{Ended, run};
+use crate::program::{Ended, run, succeed};
 use crate::puppet_server::{PuppetServer, SETTINGS, START, Shape, amend};
 use crate::sealing::Shall;
 use crate::service::Service;
@@ -26,6 +27,9 @@ use crate::service::Service;
 pub(crate) const JRUBIES: u8 = 2;
 /// The longest head it reads: what the roster says too. Jetty's own limit of 8 KiB is near for a 4096-bit certificate.
 pub(crate) const HEADER_LIMIT: u32 = 65536;
+
+/// Who deploys code.
+const DEPLOYMENT: &str = "deployment.example.com";
 
 /// Lines of webserver.conf. Both suites of the first kind are TLS 1.0's.
 const OLD_TLS: &str = "    ssl-protocols: [TLSv1, TLSv1.1, TLSv1.2, TLSv1.3]\n    cipher-suites: [\
@@ -66,6 +70,11 @@ impl Master {
             &package.join("services.d/bootstrap.cfg"),
             "puppetlabs.services.request-handler",
             "puppetlabs.services.legacy-routes.legacy-routes-service/legacy-routes-service\npuppetlabs.services.request-handler",
+        )?;
+        amend(
+            &package.join("conf.d/auth.conf"),
+            "    rules: [\n",
+            &format!("    rules: [\n{}", deploying_rule()),
         )?;
         write(&PathBuf::from(format!("{}.settings", package.display())), SETTINGS)
     }
@@ -149,6 +158,27 @@ impl Master {
         Ok(())
     }
 
+    /// How many requests it serves, and how many wait in it for a JRuby.
+    pub(crate) fn borrowed(&self) -> Result<usize> {
+        let said = succeed(
+            &mut self.ask("/status/v1/services/jruby-metrics?level=debug", Some(&self.door_ca.door())),
+        )?;
+        let said: Value = serde_json::from_str(&said).with_context(|| format!("no gauges: {said:.400}"))?;
+        let listed = |list| {
+            let list = said.pointer(&format!("/status/experimental/metrics/{list}-instances"));
+            list.and_then(Value::as_array).map(Vec::len).context("no such list in its gauges")
+        };
+        Ok(listed("borrowed")? + listed("requested")?)
+    }
+
+    /// Has it throw its JRubies away and make new ones, as a deployment does: its pool is locked until all of them are back.
+    /// Returns when they are; whether it did.
+    pub(crate) fn flush_pool(&self) -> Result<Ended> {
+        let mut curl = self.ask("/puppet-admin-api/v1/jruby-pool", Some(&self.door_ca.door()));
+        curl.args(stated(DEPLOYMENT)).args(["--fail", "--request", "DELETE", "--max-time", "300"]);
+        run(&mut curl)
+    }
+
     fn amend(&self, from: &str, to: &str) -> Result<()> {
         amend(&self.settings("webserver.conf"), from, to)
     }
@@ -199,4 +229,18 @@ impl Master {
         curl.arg(format!("https://{}:{PORT}{path}", self.host.name));
         curl
     }
+}
+
+/// What a door states of somebody, as arguments of curl.
+pub(crate) fn stated(certname: &str) -> [String; 4] {
+    let header = "--header".to_owned();
+    [header.clone(), "X-Client-Verify: SUCCESS".to_owned(), header, format!("X-Client-DN: CN={certname}")]
+}
+
+/// Who deploys code may flush the pool of JRubies, as a site allows whoever does.
+fn deploying_rule() -> String {
+    format!(
+        "        {{\n            match-request: {{ path: \"/puppet-admin-api/v1/jruby-pool\", type: path, method: delete }}\n\
+         \x20           allow: \"{DEPLOYMENT}\"\n            sort-order: 400\n            name: \"lab jruby pool\"\n        }},\n"
+    )
 }

@@ -1,27 +1,59 @@
 //! What a real agent says in one run, byte for byte, taken from its own `--http_debug` output, and said again in
 //! another agent's name. A real agent costs seconds of processor time for Ruby and facts; its requests cost none.
 
-use anyhow::{Context, Result, bail};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::agent::Agent;
+use crate::lab::Lab;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Recording {
     certname: String,
     transaction: String,
     pub(crate) requests: Vec<Recorded>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Recorded {
     /// Method and path without its query, for people.
     pub(crate) name: String,
     bytes: Vec<u8>,
 }
 
+/// The environment of the recorded run.
+const ENVIRONMENT: &str = "production";
+
 impl Recording {
+    /// What a webserver says. Recorded once for all scenarios that are played: a new agent and its first run take half a
+    /// minute, and say the same each time.
+    pub(crate) fn of_a_webserver(lab: &Lab) -> Result<Self> {
+        static RECORDED: OnceLock<Recording> = OnceLock::new();
+        if let Some(recorded) = RECORDED.get() {
+            return Ok(recorded.clone());
+        }
+        let recorded = Self::of(&Agent::enrolled(lab, "webserver")?)?;
+        Ok(RECORDED.get_or_init(|| recorded).clone())
+    }
+
+    /// What the same agent would say in this environment, as far as its catalog. Its name is as long as the other's, so that
+    /// no length in a request changes.
+    pub(crate) fn in_environment(&self, name: &str) -> Result<Self> {
+        ensure!(name.len() == ENVIRONMENT.len(), "{name:?} is longer or shorter than {ENVIRONMENT:?}");
+        let mut moved = self.clone();
+        let catalog = moved.requests.iter().position(Recorded::is_catalog).context("no catalog")?;
+        moved.requests.truncate(catalog + 1);
+        // The environment has no plugins, so nobody fetches any.
+        moved.requests.retain(|request| !request.name.contains("/file_content/"));
+        for request in &mut moved.requests {
+            request.bytes = replace(&request.bytes, ENVIRONMENT.as_bytes(), name.as_bytes());
+        }
+        Ok(moved)
+    }
+
     /// One run of an agent that has its certificate.
-    pub(crate) fn of(agent: &Agent) -> Result<Self> {
+    fn of(agent: &Agent) -> Result<Self> {
         let run = agent.succeed(&["--http_debug"], &[])?;
         let mut requests: Vec<Recorded> = Vec::new();
         for line in run.errors.lines().filter_map(|line| line.strip_prefix("<- ")) {
@@ -40,7 +72,7 @@ impl Recording {
             .and_then(|rest| rest.get(..36))
             .context("the run had no transaction_uuid")?
             .to_owned();
-        if !requests.iter().any(|request| request.name.contains("/puppet/v3/catalog/")) {
+        if !requests.iter().any(Recorded::is_catalog) {
             bail!(
                 "no catalog in what {} said: {:?}",
                 agent.certname,
@@ -55,6 +87,12 @@ impl Recording {
     pub(crate) fn said_by(&self, request: &Recorded, certname: &str, transaction: &str) -> Vec<u8> {
         let renamed = replace(&request.bytes, self.certname.as_bytes(), certname.as_bytes());
         replace(&renamed, self.transaction.as_bytes(), transaction.as_bytes())
+    }
+}
+
+impl Recorded {
+    pub(crate) fn is_catalog(&self) -> bool {
+        self.name.contains("/puppet/v3/catalog/")
     }
 }
 

@@ -21,6 +21,9 @@ use crate::pool::{Member, Pool};
 const JRUBY: &str = "/status/v1/services/jruby-metrics?level=debug";
 /// Puppet Enterprise.
 const PE_JRUBY: &str = "/status/v1/services/pe-jruby-metrics?level=debug";
+/// A request that has waited so long while JRubies are free waits for a pool that is locked: Puppet Server says so of a lock
+/// of Puppet Enterprise's, and not of one by which its pool is flushed. Less may be two numbers read one after the other.
+const STUCK: u64 = 1_000;
 /// Each request at work or waiting there is a few hundred bytes of it.
 const MOST: usize = 4 << 20;
 
@@ -125,6 +128,16 @@ struct Lock {
 struct Metrics {
     num_jrubies: u32,
     num_free_jrubies: u32,
+    /// Requests that wait for a JRuby.
+    #[serde(default)]
+    requested_instances: Vec<Waits>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Waits {
+    #[serde(default)]
+    duration_millis: u64,
 }
 
 fn read(body: &[u8]) -> Result<Gauges, serde_json::Error> {
@@ -132,10 +145,12 @@ fn read(body: &[u8]) -> Result<Gauges, serde_json::Error> {
         serde_json::from_slice::<Body>(body)?.status.experimental;
     // A keyword of Clojure's, written with its colon.
     let free = |lock: &Lock| lock.current_state.trim_start_matches(':') == "not-in-use";
+    let stuck = metrics.num_free_jrubies > 0
+        && metrics.requested_instances.iter().any(|waits| waits.duration_millis >= STUCK);
     Ok(Gauges {
         jrubies: metrics.num_jrubies,
         free: metrics.num_free_jrubies,
-        locked: jruby_pool_lock_status.is_some_and(|lock| !free(&lock)),
+        locked: stuck || jruby_pool_lock_status.is_some_and(|lock| !free(&lock)),
     })
 }
 
@@ -156,6 +171,20 @@ mod tests {
             let locked = SAID.replace(":not-in-use", state);
             assert!(read(locked.as_bytes()).unwrap().locked, "{state}");
         }
+    }
+
+    #[test]
+    fn a_pool_whose_jrubies_are_free_and_given_to_nobody_is_locked() {
+        let waits = |free: u32, millis: u32| {
+            let waiting = format!(
+                r#""num-free-jrubies":{free},"requested-instances":[{{"duration-millis":{millis},"reason":{{"request":
+                {{"uri":"/puppet/v3/node/web1.example.com","request-method":"get","route-id":"puppet-v3-node"}}}},"time":1}}]"#
+            );
+            read(SAID.replace(r#""num-free-jrubies":3"#, &waiting).as_bytes()).unwrap().locked
+        };
+        assert!(waits(3, 1_000), "a flush");
+        assert!(!waits(3, 999), "it is just being given one");
+        assert!(!waits(0, 60_000), "all of them work");
     }
 
     #[test]

@@ -10,7 +10,6 @@ use anyhow::{Result, anyhow, ensure};
 use serde_json::Value;
 
 use super::{Watch, saw};
-use crate::agent::Agent;
 use crate::classification::Classification;
 use crate::door_ca::DoorCa;
 use crate::enroller::Enroller;
@@ -27,7 +26,7 @@ pub(super) fn a_new_master_is_enrolled_from_nothing_while_agents_run(lab: &Lab) 
     let [first, second] = lab.masters();
     let new = second.host;
     let enroller = Enroller::lay_out(lab)?;
-    let fleet = Fleet::of(lab, Recording::of(&Agent::enrolled(lab, "webserver")?)?, AGENTS)?;
+    let fleet = Fleet::of(lab, Recording::of_a_webserver(lab)?, AGENTS)?;
     let watch = Watch::begin(lab)?;
     let restarts = lab.puppetdb().service().restarts()?;
 
@@ -184,7 +183,7 @@ pub(super) fn a_retired_master_is_on_no_list_and_no_run_fails_for_it(lab: &Lab) 
     let [_, second] = lab.masters();
     let old = second.host;
     let enroller = Enroller::lay_out(lab)?;
-    let fleet = Fleet::of(lab, Recording::of(&Agent::enrolled(lab, "webserver")?)?, AGENTS)?;
+    let fleet = Fleet::of(lab, Recording::of_a_webserver(lab)?, AGENTS)?;
     fleet.warm_up(lab)?;
     let (outcomes, gap) = while_agents_run(lab, &fleet, || {
         let ended = enroller.succeed(&["retire", old.name])?;
@@ -218,13 +217,13 @@ fn is_canarys(dn: &str) -> bool {
 }
 
 /// When PuppetDB did not answer.
-struct Gap {
+pub(super) struct Gap {
     from: Option<Instant>,
     to: Option<Instant>,
 }
 
 /// Does something while agents run over and over, and looks all the while whether PuppetDB answers.
-fn while_agents_run(
+pub(super) fn while_agents_run(
     lab: &Lab,
     fleet: &Fleet,
     act: impl FnOnce() -> Result<()>,
@@ -253,7 +252,7 @@ fn while_agents_run(
 }
 
 /// Requests fail only where PuppetDB was away meanwhile, and those that need nothing of it never.
-fn only_puppetdbs_restart_fails(outcomes: &[Outcome], gap: &Gap) -> Result<()> {
+pub(super) fn only_puppetdbs_restart_fails(outcomes: &[Outcome], gap: &Gap) -> Result<()> {
     let failures: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.failure.is_some()).collect();
     ensure!(!outcomes.is_empty(), "no agent ran");
     for failure in &failures {

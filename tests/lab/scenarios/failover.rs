@@ -11,7 +11,6 @@ use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
 use super::{Watch, saw};
-use crate::agent::Agent;
 use crate::fleet::{Fleet, Outcome};
 use crate::lab::Lab;
 use crate::patience::{until, when};
@@ -25,9 +24,8 @@ const ABREAST: usize = 6;
 const BEFORE_THE_KILL: usize = 12;
 
 pub(super) fn a_killed_master_costs_only_what_it_had(lab: &Lab) -> Result<()> {
-    let agent = Agent::enrolled(lab, "webserver")?;
-    let recording = Recording::of(&agent)?;
-    saw(&format!("recorded one real run of {}: {} requests", agent.certname, recording.requests.len()));
+    let recording = Recording::of_a_webserver(lab)?;
+    saw(&format!("a real run was recorded: {} requests", recording.requests.len()));
     let fleet = Fleet::of(lab, recording, ABREAST)?;
     let [doomed, survivor] = lab.masters();
     fleet.warm_up(lab)?;

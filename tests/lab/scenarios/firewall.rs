@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::saw;
-use crate::agent::{Agent, new_name};
+use crate::agent::new_name;
 use crate::conversation::{Conversation, client};
 use crate::fleet::{Fleet, none_failed};
 use crate::lab::Lab;
@@ -25,8 +25,7 @@ const FIREWALL: [&str; 2] = ["--isolation", "firewall"];
 pub(super) fn a_firewall_is_tested_from_outside_of_it(lab: &Lab) -> Result<()> {
     let [other, master] = lab.masters();
     let (door, outside) = (lab.door(), lab.outside());
-    let fleet =
-        Fleet::at(lab, Recording::of(&Agent::enrolled(lab, "webserver")?)?, &[Ipv4Addr::LOCALHOST; 3])?;
+    let fleet = Fleet::at(lab, Recording::of_a_webserver(lab)?, &[Ipv4Addr::LOCALHOST; 3])?;
     door.take_off(master.host)?;
     master.lose_seal_by_puppet()?;
     // From here on there is no other.

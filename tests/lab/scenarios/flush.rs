@@ -9,7 +9,7 @@ use crate::code;
 use crate::door_ca::DoorCa;
 use crate::lab::Lab;
 use crate::machine::{Account, DOOR, write};
-use crate::master::Master;
+use crate::master::{Master, stated};
 use crate::program::run;
 
 const ENVIRONMENT: &str = "flushed";
@@ -115,10 +115,4 @@ fn compiles(lab: &Lab, agent: &Agent, version: &str) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What a door states of somebody, as arguments of curl.
-fn stated(certname: &str) -> [String; 4] {
-    let header = "--header".to_owned();
-    [header.clone(), "X-Client-Verify: SUCCESS".to_owned(), header, format!("X-Client-DN: CN={certname}")]
 }

@@ -9,10 +9,13 @@ mod flush;
 mod identity;
 mod module;
 mod moving;
+mod outage;
+mod overload;
 mod pass;
 mod paths;
 mod revocation;
 mod sealing;
+mod steady;
 mod trusted_facts;
 mod unsealed;
 
@@ -29,7 +32,7 @@ pub(crate) struct Scenario {
     play: fn(&Lab) -> Result<()>,
 }
 
-pub(crate) const ALL: [Scenario; 24] = [
+pub(crate) const ALL: [Scenario; 28] = [
     Scenario {
         name: "a_new_master_is_enrolled_from_nothing_while_agents_run",
         promise: "One command takes a machine without an agent to a master that serves; killed after sign and in PuppetDB's run, it goes on. Nobody but the canary comes before, and only PuppetDB's restart fails a request.",
@@ -161,6 +164,30 @@ pub(crate) const ALL: [Scenario; 24] = [
         promise: "From sealed masters to open ones without a door, and back behind the door, one by one, split by address: not one agent run fails.",
         masters: Masters::Two,
         play: moving::a_site_moves_back_and_over_again_while_agents_run,
+    },
+    Scenario {
+        name: "an_environment_that_does_not_compile_puts_no_master_out",
+        promise: "While every catalog of one environment fails, production compiles, no master is ejected, and what each master made of either is told apart.",
+        masters: Masters::Two,
+        play: outage::an_environment_that_does_not_compile_puts_no_master_out,
+    },
+    Scenario {
+        name: "puppetdb_down_for_a_minute_puts_no_master_out",
+        promise: "While PuppetDB is down every catalog fails at every master alike, and nobody is ejected; when it is up again all compiles, and nobody did anything.",
+        masters: Masters::Two,
+        play: outage::puppetdb_down_for_a_minute_puts_no_master_out,
+    },
+    Scenario {
+        name: "a_locked_pool_is_given_nothing_and_no_run_fails",
+        promise: "A master whose pool of JRubies is flushed during a long compile is seen to be locked and spared, and works again by itself; no run fails.",
+        masters: Masters::Two,
+        play: overload::a_locked_pool_is_given_nothing_and_no_run_fails,
+    },
+    Scenario {
+        name: "an_agent_that_hangs_up_and_asks_again_has_one_seat",
+        promise: "However often an agent hangs up and asks for its catalog again, it is compiled once at a time, and the runs of others go on.",
+        masters: Masters::Two,
+        play: overload::an_agent_that_hangs_up_and_asks_again_has_one_seat,
     },
     Scenario {
         name: "a_killed_master_costs_only_what_it_had",

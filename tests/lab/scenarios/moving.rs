@@ -1,5 +1,5 @@
 //! A site goes back from sealed masters to open ones, takes the door away, and moves over again, step by step, with
-//! agents running all the while: two real ones, and others who say what a real one said, each at an address of its own.
+//! agents running all the while: two real ones in turn, and others who say what a real one said, each at an address of its own.
 //!
 //! The agents' `server` is a name, and the name moves: here in /etc/hosts, at a site in DNS or by a virtual address.
 
@@ -35,11 +35,11 @@ const SOURCES: [Ipv4Addr; 6] = [
 ];
 /// Of the real agents.
 const REAL: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 22, 1), Ipv4Addr::new(127, 0, 22, 2)];
-/// For every agent to run once: the real ones take turns with Puppet Servers that start on two cores.
+/// For every agent to run once: the real ones share two cores with Puppet Servers that start.
 const A_RUN_OF_EACH: Duration = Duration::from_secs(180);
 
 pub(super) fn a_site_moves_back_and_over_again_while_agents_run(lab: &Lab) -> Result<()> {
-    let recording = Recording::of(&Agent::enrolled(lab, "webserver")?)?;
+    let recording = Recording::of_a_webserver(lab)?;
     let fleet = Fleet::at(lab, recording, &SOURCES)?;
     let real = [Agent::enrolled(lab, "webserver")?, Agent::enrolled(lab, "webserver")?];
     let door = lab.door();
@@ -48,23 +48,20 @@ pub(super) fn a_site_moves_back_and_over_again_while_agents_run(lab: &Lab) -> Re
         door.until_used(master.host)?;
     }
     fleet.warm_up(lab)?;
-    let names = fleet.certnames().chain(real.iter().map(|agent| agent.certname.as_str()));
-    let site = Site { lab, everybody: names.map(str::to_owned).collect() };
+    let others: Vec<String> = fleet.certnames().map(str::to_owned).collect();
+    let names = real.iter().map(|agent| agent.certname.clone());
+    let site = Site { lab, everybody: others.iter().cloned().chain(names).collect(), others };
 
     let over = AtomicBool::new(false);
     let (outcomes, runs, moved) = thread::scope(|scope| {
         let over = &over;
         let outcomes = scope.spawn(|| fleet.keep_running(over));
-        let runs: Vec<_> =
-            real.iter().zip(REAL).map(|one| scope.spawn(move || keep_running(one.0, one.1, over))).collect();
+        let runs = scope.spawn(|| keep_running(&real, over));
         let moved = there_and_back(&site);
         over.store(true, Ordering::Relaxed);
         let outcomes = outcomes.join().map_err(|_| anyhow!("the fleet panicked"))?;
-        let mut ended = Vec::new();
-        for run in runs {
-            ended.extend(run.join().map_err(|_| anyhow!("a real agent's thread panicked"))??);
-        }
-        Ok::<_, anyhow::Error>((outcomes, ended, moved))
+        let runs = runs.join().map_err(|_| anyhow!("the real agents' thread panicked"))??;
+        Ok::<_, anyhow::Error>((outcomes, runs, moved))
     })?;
     judge(&outcomes, &runs)?;
     moved?;
@@ -111,6 +108,8 @@ fn there_and_back(site: &Site<'_>) -> Result<()> {
 struct Site<'a> {
     lab: &'a Lab,
     everybody: Vec<String>,
+    /// All but the real ones, whose runs take seconds.
+    others: Vec<String>,
 }
 
 impl Site<'_> {
@@ -143,10 +142,10 @@ impl Site<'_> {
 
     /// Every agent runs, and each address is on one side alone; all of them together on these.
     fn stays(&self, what: &str, ways: &[&str]) -> Result<()> {
-        // First those connections end that were let in before.
-        self.everybody_compiles(&self.lab.masters())?;
+        // Whoever was being let in while it changed is in by now.
+        self.compile(&self.others, &self.lab.masters())?;
         let since = now()?;
-        self.everybody_compiles(&self.lab.masters())?;
+        self.compile(&self.everybody, &self.lab.masters())?;
         // The door writes a passed connection's line when it is over.
         let (sides, _) = until("each address has had a connection", A_RUN_OF_EACH, || {
             Ok(Some(self.sides(&since)?).filter(|sides| sides.len() == self.everybody.len()))
@@ -167,18 +166,18 @@ impl Site<'_> {
 
     /// The same with the name at a master.
     fn stays_without_door(&self, master: &Master) -> Result<()> {
-        self.everybody_compiles(std::slice::from_ref(master))?;
+        self.compile(&self.others, std::slice::from_ref(master))?;
         let since = now()?;
-        self.everybody_compiles(std::slice::from_ref(master))?;
+        self.compile(&self.everybody, std::slice::from_ref(master))?;
         let sides = self.sides(&since)?;
         ensure!(sides.is_empty(), "agents came to the door although the name does not lead there: {sides:?}");
         Ok(())
     }
 
-    /// Waits until each agent has had a catalog since now, as the masters themselves logged it.
-    fn everybody_compiles(&self, masters: &[Master]) -> Result<()> {
+    /// Waits until each of these agents has had a catalog since now, as the masters themselves logged it.
+    fn compile(&self, agents: &[String], masters: &[Master]) -> Result<()> {
         let marks = masters.iter().map(|master| master.access_log().mark()).collect::<Result<Vec<_>>>()?;
-        until("every agent has compiled", A_RUN_OF_EACH, || {
+        until("every agent has had a catalog", A_RUN_OF_EACH, || {
             let mut targets = Vec::new();
             for (master, mark) in masters.iter().zip(&marks) {
                 targets.extend(master.access_log().since(*mark)?.into_iter().map(|entry| entry.target));
@@ -189,7 +188,7 @@ impl Site<'_> {
                         || target.ends_with(&format!("/puppet/v3/catalog/{name}"))
                 })
             };
-            Ok(when(self.everybody.iter().all(compiled)))
+            Ok(when(agents.iter().all(compiled)))
         })?;
         Ok(())
     }
@@ -236,9 +235,13 @@ struct RealRun {
     told_to_come_back: usize,
 }
 
-fn keep_running(agent: &Agent, source: Ipv4Addr, over: &AtomicBool) -> Result<Vec<RealRun>> {
+/// One after the other, so that one always runs: two at once would take both cores from the servers that start meanwhile.
+fn keep_running(agents: &[Agent], over: &AtomicBool) -> Result<Vec<RealRun>> {
     let mut runs = Vec::new();
-    while !over.load(Ordering::Relaxed) {
+    for (agent, source) in agents.iter().zip(REAL).cycle() {
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
         let ended = agent.run(&["--sourceaddress", &source.to_string()], &[])?;
         let said = ended.said();
         let failed = ended.code != 0 && ended.code != 2;

@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow, ensure};
 
 use super::saw;
 use crate::access_log::Entry;
-use crate::agent::{Agent, new_name};
+use crate::agent::new_name;
 use crate::conversation::{Conversation, client};
 use crate::fleet::{Fleet, Outcome, none_failed};
 use crate::lab::Lab;
@@ -28,7 +28,7 @@ const SOURCES: [Ipv4Addr; 4] = [Ipv4Addr::LOCALHOST; 4];
 
 pub(super) fn a_run_that_opens_a_master_takes_it_out_within_a_minute(lab: &Lab) -> Result<()> {
     let [first, second] = lab.masters();
-    let recording = Recording::of(&Agent::enrolled(lab, "webserver")?)?;
+    let recording = Recording::of_a_webserver(lab)?;
     let fleet = Fleet::at(lab, recording, &SOURCES)?;
     fleet.warm_up(lab)?;
     let thief = Thief::of(lab)?;
