@@ -53,6 +53,20 @@ async fn a_killed_masters_work_is_taken_over_and_it_returns_by_itself() {
 }
 
 #[tokio::test]
+async fn a_dead_master_is_out_by_the_requests_that_cannot_be_connected() {
+    let fleet = Site::with_masters(2).change(|papers| papers.health("interval", "\"5m\"")).open().await;
+    let agent = fleet.agent("web01.example.com");
+    until_takes_work(&agent, "m1.example.com").await;
+    fleet.master(0).listening().kill().await;
+    eventually("m1 is unfit", async || {
+        assert_eq!(answered_by(&agent).await.as_deref(), Ok("m2.example.com"));
+        let fit = fleet.door.master("m1.example.com").await["fit"].clone();
+        if fit == "unfit" { Ok(()) } else { Err(fit.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn only_requests_that_a_killed_master_already_had_are_lost() {
     let fleet = Site::with_masters(2).open().await;
     for master in &fleet.masters {

@@ -303,6 +303,31 @@ async fn a_master_that_comes_back_takes_its_share_though_the_other_has_become_fa
 }
 
 #[tokio::test]
+async fn a_master_that_was_started_anew_is_tested_again_and_begins_with_one_jruby() {
+    let fleet = fleet(&[4], Duration::from_secs(1)).await;
+    let count = async |name, labels: &[(&str, &str)]| fleet.door.metrics().await.sum(name, labels);
+    let of = [("master", M1)];
+    let tests = count("stagedoor_seal_tests_total", &of).await;
+    fleet.master(0).started_anew();
+    eventually("it is seen to have been started anew", async || {
+        let seen = count("stagedoor_master_restarts_total", &of).await;
+        if seen == 1.0 { Ok(()) } else { Err(seen.to_string()) }
+    })
+    .await;
+    eventually("it is tested again", async || {
+        let seen = count("stagedoor_seal_tests_total", &of).await;
+        if seen > tests { Ok(()) } else { Err(seen.to_string()) }
+    })
+    .await;
+    let asked: Vec<_> = (0..5).map(|n| catalog(&fleet, &format!("web{n}.example.com"))).collect();
+    until_queued(&fleet, 0, 4).await;
+    for asked in asked {
+        assert_eq!(asked.await.unwrap(), StatusCode::OK);
+    }
+    assert!(fleet.master(0).most_busy() > 1, "more with each catalog");
+}
+
+#[tokio::test]
 async fn a_master_that_does_not_say_has_four_seats_and_that_is_shown() {
     let site = Site::with([Plan { jrubies: 9, ..Plan::named(M1) }]);
     site.masters[0].script(

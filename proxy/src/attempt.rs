@@ -76,9 +76,15 @@ impl Outbound {
     }
 }
 
+/// What holds a server's place for a request.
+pub(crate) trait Hand: Send + 'static {
+    /// The agent has left, and the server works on for nobody.
+    fn is_orphaned(&mut self) {}
+}
+
 /// Asks `peer` once. The hand that holds the server's place is given back when the response's head is here, when the
 /// attempt failed, or, if the agent leaves, when the server answers.
-pub(crate) async fn attempt<H: Send + 'static>(
+pub(crate) async fn attempt<H: Hand>(
     links: &Links,
     peer: &Arc<Peer>,
     terms: Terms<'_>,
@@ -153,13 +159,13 @@ fn refusal_of(error: &hyper::Error, backend: Backend) -> Refusal {
 type Sent = (Result<Response<Incoming>, Unsent>, Link);
 
 /// A request that was handed to a connection and whose response has not begun.
-struct Flight<H: Send + 'static> {
+struct Flight<H: Hand> {
     sending: Option<Pin<Box<dyn Future<Output = Sent> + Send>>>,
     hand: Option<H>,
     ends: Instant,
 }
 
-impl<H: Send + 'static> Flight<H> {
+impl<H: Hand> Flight<H> {
     fn begin(mut link: Link, request: Request<Upload>, hand: Option<H>, patience: Duration) -> Self {
         let sending = Box::pin(async move { (link.send(request).await, link) });
         Self { sending: Some(sending), hand, ends: Instant::now() + patience }
@@ -175,9 +181,10 @@ impl<H: Send + 'static> Flight<H> {
     }
 }
 
-impl<H: Send + 'static> Drop for Flight<H> {
+impl<H: Hand> Drop for Flight<H> {
     fn drop(&mut self) {
-        let (Some(sending), Some(hand)) = (self.sending.take(), self.hand.take()) else { return };
+        let (Some(sending), Some(mut hand)) = (self.sending.take(), self.hand.take()) else { return };
+        hand.is_orphaned();
         let ends = self.ends;
         // Bounded in number by the connections that may be open to one master, in time by `ends`.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

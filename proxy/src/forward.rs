@@ -324,9 +324,15 @@ impl<'a> Asking<'a> {
     }
 
     fn next(&self, replay: Replay, failure: Failure, left: Left) -> Next {
+        let door = &self.connection.door;
+        let metrics = door.observe.metrics();
         let next = retry::next(replay, failure, left);
+        if next == Next::Another && !door.pool.may_ask_again() {
+            metrics.retries_denied.inc();
+            return Next::GiveUp;
+        }
         if next != Next::GiveUp {
-            self.connection.door.observe.metrics().retries.count(failure.word());
+            metrics.retries.count(failure.word());
         }
         next
     }

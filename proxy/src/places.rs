@@ -17,6 +17,7 @@ use std::time::Duration;
 use stagedoor_config::class::Class;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::attempt::Hand;
 use crate::observe::meter::Held as Counted;
 use crate::observe::metrics::Metrics;
 use crate::sources::source;
@@ -42,6 +43,8 @@ pub(crate) struct Place {
     _share: Share,
     _counted: Option<Counted<Metrics>>,
 }
+
+impl Hand for Place {}
 
 /// The places for each kind of request.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ use crate::pool::canary::Barred;
 use crate::pool::catalogs::{Became, Whose};
 use crate::pool::ejection::Out;
 use crate::pool::hand::NoSeat;
+use crate::pool::health::Verdict;
 use crate::pool::pick::{Want, hash};
 use crate::pool::queue::Waiter;
 use crate::pool::state::{Cataloged, Nobody};
@@ -165,6 +166,9 @@ impl Asking<'_> {
                 hand.answered();
             }
             self.line.attempted(*made, phases);
+            if let Err(missed) = &landed {
+                self.unconnected(&member, missed);
+            }
             if class == Class::Catalog {
                 self.cataloged(&member, canary, &landed, phases);
                 if !canary
@@ -192,6 +196,20 @@ impl Asking<'_> {
                 return Ok(Ended::Otherwise(ended, next));
             }
             fresh = true;
+        }
+    }
+
+    /// Counts a request that could not be connected against its master's health.
+    fn unconnected(&self, member: &Member, missed: &Missed) {
+        // All connections that may be open being in use is the door's own doing.
+        if missed.failure != Failure::Unconnected || matches!(missed.refusal, Refusal::Full(_)) {
+            return;
+        }
+        let why = "requests cannot be connected";
+        let fall = self.snapshot.settings.health.fall;
+        if self.connection.door.pool.unconnected(member, why, fall) == Some(Verdict::Unfit) {
+            tracing::warn!(master = %member.peer.certname, why, "master is unfit: it takes no requests while another is fit");
+            member.metrics.fit.set(0);
         }
     }
 

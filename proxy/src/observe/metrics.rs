@@ -62,6 +62,8 @@ pub struct Metrics {
     pub bodies_held: Gauge,
     /// Requests asked once more, by why the attempt before failed.
     pub retries: Tally,
+    /// Requests that were not asked of another master because too many had been of late.
+    pub retries_denied: Counter,
     /// What the Master of Masters has of CA bootstrap.
     pub mom_ca: MomMetrics,
     /// What the Master of Masters has of packages.
@@ -120,6 +122,10 @@ pub struct MasterMetrics {
     certname: Certname,
     /// Requests it has now, or connections that were passed to it.
     pub in_flight: Gauge,
+    /// Those of them whose agent has left: it works for nobody.
+    pub orphaned: Gauge,
+    /// Times that it was seen to have been started anew.
+    pub restarted: Counter,
     /// 1 while it is fit to take requests, else 0.
     pub fit: Gauge,
     /// Health checks it passed.
@@ -278,6 +284,7 @@ impl Metrics {
             both_lengths: Counter::default(),
             bodies_held: Gauge::default(),
             retries: Tally::of(&[]),
+            retries_denied: Counter::default(),
             mom_ca: MomMetrics::default(),
             mom_packages: MomMetrics::default(),
             mom_renewal: MomMetrics::default(),
@@ -381,6 +388,8 @@ impl MasterMetrics {
             transfer: Histogram::new(&TRANSFER),
             passed: Default::default(),
             passed_bytes: Both::default(),
+            orphaned: Gauge::default(),
+            restarted: Counter::default(),
             ejected: Counter::default(),
             flushed: Counter::default(),
             flush_failed: Counter::default(),

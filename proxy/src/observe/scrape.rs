@@ -101,6 +101,8 @@ fn requests(page: &mut Page<'_>, m: &Metrics) -> fmt::Result {
     )?;
     page.level("bodies_held", "Request bodies kept in memory", Some(&Unit::Bytes), &m.bodies_held)?;
     page.tally("retries", "Requests asked once more, by why the attempt before failed", &m.retries)?;
+    let help = "Requests that were not asked of another master, since a fifth of all had been of late";
+    page.counter("retries_denied", help, None)?.count([], m.retries_denied.get())?;
     let mom = [
         (Class::Ca.name(), &m.mom_ca),
         (Class::Packages.name(), &m.mom_packages),
@@ -189,6 +191,11 @@ fn per_master(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Resul
     for m in masters {
         family.level([("master", name(m).as_str())], m.in_flight.get())?;
     }
+    let help = "Requests that a master still works at although their agents have left";
+    let mut family = page.gauge("master_orphaned", help, None)?;
+    for m in masters {
+        family.level([("master", name(m).as_str())], m.orphaned.get())?;
+    }
     let mut family = page.gauge("master_fit", "1 while a master is fit to take requests", None)?;
     for m in masters {
         family.level([("master", name(m).as_str())], m.fit.get())?;
@@ -224,6 +231,11 @@ fn per_master(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Resul
     let mut family = page.counter("ejections", help, None)?;
     for m in masters {
         family.count([("master", name(m).as_str())], m.ejected.get())?;
+    }
+    let help = "Times that a master was seen to have been started anew, by its own uptime";
+    let mut family = page.counter("master_restarts", help, None)?;
+    for m in masters {
+        family.count([("master", name(m).as_str())], m.restarted.get())?;
     }
     let help = "Times that a master was told to forget its environments";
     let mut family = page.counter("flushes", help, None)?;

@@ -6,7 +6,8 @@
 //! agent, and not of an agent that another master fails as well; and one catalog of that environment that the master compiles clears it.
 //!
 //! Whoever is out comes back on probation: one seat, and twice as many with each catalog it compiles. If it fails again it is
-//! out for twice as long.
+//! out for twice as long. One that was started anew begins with one seat as well, and nothing is held against it for that:
+//! its Java machine and its caches are cold, and four catalogs at once are slower there than one after the other.
 #![deny(clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
@@ -56,6 +57,10 @@ enum Is {
     OnProbation {
         seats: u32,
     },
+    /// It was started a while ago, and has so many seats.
+    Starting {
+        seats: u32,
+    },
 }
 
 /// Why a master is out.
@@ -83,12 +88,10 @@ impl Ejection {
             }
             self.compiled.insert(environment.into(), begun);
         }
-        if let Is::OnProbation { seats } = self.is {
-            let more = seats.saturating_mul(2);
-            if more >= jrubies {
+        if let Is::OnProbation { seats } | Is::Starting { seats } = &mut self.is {
+            *seats = seats.saturating_mul(2);
+            if *seats >= jrubies {
                 (self.is, self.next) = (Is::In, None);
-            } else {
-                self.is = Is::OnProbation { seats: more };
             }
         }
     }
@@ -131,7 +134,7 @@ impl Ejection {
         let counted = |failing: &Failing| failing.agents.len() - 1;
         let all: usize = self.failing.values().map(counted).sum();
         let needed = match self.is {
-            Is::In => COUNTED,
+            Is::In | Is::Starting { .. } => COUNTED,
             Is::OnProbation { .. } => 1,
             Is::Out { .. } => usize::MAX,
         };
@@ -164,8 +167,15 @@ impl Ejection {
     pub fn seats(&self, now: Instant) -> Option<u32> {
         match self.is {
             Is::In => None,
-            Is::OnProbation { seats } => Some(seats),
+            Is::OnProbation { seats } | Is::Starting { seats } => Some(seats),
             Is::Out { until } => Some(u32::from(now >= until)),
+        }
+    }
+
+    /// It was started anew.
+    pub const fn starts(&mut self) {
+        if matches!(self.is, Is::In) {
+            self.is = Is::Starting { seats: 1 };
         }
     }
 
@@ -246,6 +256,18 @@ mod tests {
         assert_eq!(master.seats(back), Some(2));
         master.compiled(P, back, 4);
         assert_eq!(master.seats(back), None);
+    }
+
+    #[test]
+    fn whoever_was_started_anew_begins_with_one_seat_and_may_fail_like_anybody() {
+        let (mut master, now) = (Ejection::default(), start());
+        master.starts();
+        assert_eq!(master.seats(now), Some(1));
+        master.compiled(P, now, 8);
+        assert_eq!(master.seats(now), Some(2));
+        assert_eq!(fails(&mut master, 3, now), [None, None, None]);
+        (0..2).for_each(|_| master.compiled(P, now, 8));
+        assert_eq!(master.seats(now), None);
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! A master's own word on its JRubies: how many it has, how many are free, whether the pool is locked.
+//! A master's own word on its JRubies: how many it has, how many are free, whether the pool is locked; and since when it has
+//! been up.
 //!
 //! `GET /status/v1/services/jruby-metrics?level=debug`, and `/pe-jruby-metrics` where Puppet Enterprise calls it so. No
 //! JRuby is needed to answer. The door's identity is stated, for masters that let nobody else ask. A master that does not
 //! say has the seats that the roster says, or those that are assumed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::Deserialize;
@@ -21,6 +23,8 @@ use crate::pool::{Member, Pool};
 const JRUBY: &str = "/status/v1/services/jruby-metrics?level=debug";
 /// Puppet Enterprise.
 const PE_JRUBY: &str = "/status/v1/services/pe-jruby-metrics?level=debug";
+/// The process that it is.
+const STATUS: &str = "/status/v1/services/status-service?level=debug";
 /// A request that has waited so long while JRubies are free waits for a pool that is locked: Puppet Server says so of a lock
 /// of Puppet Enterprise's, and not of one by which its pool is flushed. Less may be two numbers read one after the other.
 const STUCK: u64 = 1_000;
@@ -36,7 +40,10 @@ pub(crate) async fn keep_asking(door: Arc<Door>, pool: Arc<Pool>, member: Arc<Me
         let asked = tokio::time::timeout(health.timeout, ask(&door, &member, &mut path, health.timeout));
         let gauges = asked.await.unwrap_or(Err(Ungauged::Unanswered(Unanswered::Late)));
         match gauges {
-            Ok(gauges) => {
+            Ok((gauges, up)) => {
+                if up.is_some_and(|time| pool.has_been_up(member.id, time)) {
+                    restarted(&pool, &member);
+                }
                 pool.gauged(member.id, gauges, health.interval);
                 said = None;
             }
@@ -58,6 +65,17 @@ pub(crate) async fn keep_asking(door: Arc<Door>, pool: Arc<Pool>, member: Arc<Me
     }
 }
 
+/// A master has been started anew, so quickly that no health check was missed: it begins with one seat, and its seal is tested
+/// before it is used again, since it may have come back with other settings.
+fn restarted(pool: &Arc<Pool>, member: &Member) {
+    let master = &member.peer.certname;
+    member.metrics.restarted.inc();
+    tracing::info!(%master, "master has been started anew: it begins with one seat");
+    if member.kind.is_sealed() {
+        let _turn = pool.seal_lost(member, "it was started anew, and may have been changed");
+    }
+}
+
 /// Why there are no gauges.
 #[derive(Debug, thiserror::Error)]
 enum Ungauged {
@@ -73,8 +91,8 @@ async fn ask(
     door: &Door,
     member: &Member,
     path: &mut &'static str,
-    patience: std::time::Duration,
-) -> Result<Gauges, Ungauged> {
+    patience: Duration,
+) -> Result<(Gauges, Option<Duration>), Ungauged> {
     let mut headers = HeaderMap::new();
     if let Some(own) = &door.snapshot.load().own {
         headers::state(&mut headers, own.stated());
@@ -90,13 +108,28 @@ async fn ask(
         match status {
             StatusCode::OK => {
                 *path = tried;
-                return read(&answer.body).map_err(Ungauged::Unread);
+                let gauges = read(&answer.body).map_err(Ungauged::Unread)?;
+                return Ok((gauges, uptime(&mut questions, headers).await));
             }
             StatusCode::NOT_FOUND => {}
             _ => break,
         }
     }
     Err(Ungauged::Status(status))
+}
+
+/// For how long a master's process has been up; none where it does not say, which some settings forbid.
+async fn uptime(questions: &mut Questions<'_>, headers: HeaderMap) -> Option<Duration> {
+    let target = Uri::from_static(STATUS);
+    let question = Question { method: Method::GET, target: &target, headers, most: MOST };
+    let answer = questions.ask(question).await.ok().filter(|answer| answer.status == StatusCode::OK)?;
+    read_uptime(&answer.body)
+}
+
+fn read_uptime(body: &[u8]) -> Option<Duration> {
+    let said: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let millis = said.pointer("/status/experimental/jvm-metrics/up-time-ms")?.as_u64()?;
+    Some(Duration::from_millis(millis))
 }
 
 #[derive(Deserialize)]
@@ -171,6 +204,15 @@ mod tests {
             let locked = SAID.replace(":not-in-use", state);
             assert!(read(locked.as_bytes()).unwrap().locked, "{state}");
         }
+    }
+
+    #[test]
+    fn the_uptime_is_read_as_puppet_server_says_it() {
+        let said = r#"{"service_name":"status-service","status":{"experimental":{"jvm-metrics":{"up-time-ms":63250,
+            "start-time-ms":1}}}}"#;
+        assert_eq!(read_uptime(said.as_bytes()), Some(Duration::from_millis(63_250)));
+        assert_eq!(read_uptime(said.replace("63250", "-1").as_bytes()), None);
+        assert_eq!(read_uptime(b"{}"), None);
     }
 
     #[test]

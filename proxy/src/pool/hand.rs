@@ -12,6 +12,7 @@ use tokio::time::timeout_at;
 use super::queue::{Ticket, Waiter};
 use super::state::seating::{Asked, Called, Held};
 use super::{Inside, Member, Pool};
+use crate::attempt::Hand;
 
 /// A request in a master's hands, or a connection that was passed to it; given back when dropped.
 pub(crate) struct InHand {
@@ -22,6 +23,7 @@ pub(crate) struct InHand {
     /// The seat, where it needs one.
     held: Option<Held>,
     answered: bool,
+    orphaned: bool,
 }
 
 /// Why there is no seat.
@@ -151,7 +153,7 @@ impl Inside {
             return None;
         };
         member.metrics.in_flight.inc();
-        Some(InHand { pool: Some(Arc::clone(pool)), member, held, answered: false })
+        Some(InHand { pool: Some(Arc::clone(pool)), member, held, answered: false, orphaned: false })
     }
 
     fn give_back(&mut self, id: u32, held: Option<&Held>, answered: bool) {
@@ -172,8 +174,18 @@ impl InHand {
     fn back(&mut self, inside: &mut Inside) {
         if self.pool.take().is_some() {
             self.member.metrics.in_flight.dec();
+            if self.orphaned {
+                self.member.metrics.orphaned.dec();
+            }
             inside.give_back(self.member.id, self.held.as_ref(), self.answered);
         }
+    }
+}
+
+impl Hand for InHand {
+    fn is_orphaned(&mut self) {
+        self.member.metrics.orphaned.inc();
+        self.orphaned = true;
     }
 }
 

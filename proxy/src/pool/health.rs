@@ -1,7 +1,9 @@
 //! Whether a master is fit, counted from its answers to probes.
 //!
-//! HAProxy's rise and fall: one lost answer ejects nobody and one good answer admits nobody back. A master that has
-//! not been judged yet is `Unknown`; how long that may last is the caller's rule, since it alone knows the time.
+//! HAProxy's rise and fall: one lost answer ejects nobody and one good answer admits nobody back. Requests count beside
+//! probes: one that could not be connected is as good as a bad probe, or a busy site would find out a dead master as late as
+//! an idle one. Only a probe brings a master back. A master that has not been judged yet is `Unknown`; how long that may last
+//! is the caller's rule, since it alone knows the time.
 #![deny(clippy::disallowed_methods)]
 
 /// What the probes say of a master.
@@ -57,6 +59,19 @@ impl Health {
         *self = Self { verdict: other, against: 0 };
         Some(other)
     }
+
+    /// A request could not be connected there; answers as [`Self::observe`] does.
+    pub fn unconnected(&mut self, fall: u32) -> Option<Verdict> {
+        // Whoever is asked although it is unfit, since nobody is fit, must not be kept from becoming so.
+        if self.verdict == Verdict::Fit { self.observe(false, u32::MAX, fall) } else { None }
+    }
+
+    /// A request was answered there.
+    pub fn answered(&mut self) {
+        if self.verdict == Verdict::Fit {
+            self.against = 0;
+        }
+    }
 }
 
 impl Default for Health {
@@ -96,6 +111,22 @@ mod tests {
         assert_eq!(after("-+"), Verdict::Unfit);
         assert_eq!(after("-+-+"), Verdict::Unfit);
         assert_eq!(after("-++"), Verdict::Fit);
+    }
+
+    #[test]
+    fn requests_that_cannot_be_connected_count_like_bad_probes_and_bring_nobody_back() {
+        let mut health = Health::new();
+        assert_eq!(health.unconnected(3), None, "nobody knows it yet");
+        let _fit = health.observe(true, 2, 3);
+        assert_eq!([health.unconnected(3), health.unconnected(3)], [None, None]);
+        health.answered();
+        assert_eq!(health.unconnected(3), None, "one was answered in between");
+        assert_eq!(health.observe(false, 2, 3), None);
+        assert_eq!(health.unconnected(3), Some(Verdict::Unfit));
+        let _first = health.observe(true, 2, 3);
+        assert_eq!(health.unconnected(3), None);
+        health.answered();
+        assert_eq!(health.observe(true, 2, 3), Some(Verdict::Fit));
     }
 
     #[test]

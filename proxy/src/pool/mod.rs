@@ -33,6 +33,7 @@ use state::seating::{Terms, Waiting};
 use state::{Cataloged, Live, Nobody, State};
 
 pub mod affinity;
+pub mod budget;
 pub mod caches;
 pub mod canary;
 pub mod catalogs;
@@ -86,6 +87,8 @@ pub(crate) struct Member {
     pub metrics: Arc<MasterMetrics>,
     /// Has its seal tested now.
     pub test: Notify,
+    /// Has its health asked for now.
+    pub probe: Notify,
 }
 
 /// What asks how a master is, where it is, and whether it is sealed, until it leaves.
@@ -131,7 +134,15 @@ impl Pool {
             let Master { kind, header_limit, .. } = master;
             metrics.unsealed.set(0);
             metrics.untested.set(i64::from(kind.is_sealed()));
-            let member = Arc::new(Member { id, kind, header_limit, peer, metrics, test: Notify::new() });
+            let member = Arc::new(Member {
+                id,
+                kind,
+                header_limit,
+                peer,
+                metrics,
+                test: Notify::new(),
+                probe: Notify::new(),
+            });
             let mut tasks = ask(Arc::clone(&member), &self.beside);
             tasks.push(self.beside.spawn(resolve::keep(master.address, known)).abort_handle());
             inside.members.push((member, Tasks(tasks)));
@@ -225,6 +236,22 @@ impl Pool {
         fall: u32,
     ) -> Option<Verdict> {
         self.change(|_, inside| inside.state.probed(id, bad, rise, fall))
+    }
+
+    /// A request could not be connected to this master: it counts as a bad probe, and the next one comes at once.
+    pub(crate) fn unconnected(self: &Arc<Self>, member: &Member, why: &str, fall: u32) -> Option<Verdict> {
+        member.probe.notify_one();
+        self.change(|_, inside| inside.state.unconnected(member.id, why, fall))
+    }
+
+    /// A master says for how long it has been up; true where it was started anew since it said so before.
+    pub(crate) fn has_been_up(&self, id: u32, time: Duration) -> bool {
+        self.lock().state.has_been_up(id, time, Instant::now())
+    }
+
+    /// Whether a request that failed may be asked of another master, which is then counted.
+    pub(crate) fn may_ask_again(&self) -> bool {
+        self.lock().state.may_ask_again(Instant::now())
     }
 
     /// A master is asked for its gauges.

@@ -27,11 +27,14 @@ const ANYTHING: &str = "/status/v1/simple";
 /// The state in words is a few bytes; an error page, which has a status too, some kilobytes.
 const MOST: usize = 64 * 1024;
 
+/// The least time between two questions.
+const LEAST: Duration = Duration::from_millis(500);
+
 /// Asks one master of a pool again and again, until the task is ended because the master left.
 pub(crate) async fn keep_asking(door: Arc<Door>, pool: Arc<Pool>, member: Arc<Member>) {
     let Member { id, peer, metrics, kind, .. } = &*member;
     let takes = if kind.is_sealed() { "requests" } else { "connections" };
-    let (mut path, mut fell) = (SERVER, false);
+    let (mut path, mut judged) = (SERVER, false);
     loop {
         let settings = Arc::clone(&door.snapshot.load().settings);
         let health = settings.health;
@@ -55,12 +58,12 @@ pub(crate) async fn keep_asking(door: Arc<Door>, pool: Arc<Pool>, member: Arc<Me
         }
         match flipped {
             Some(Verdict::Unfit) => {
-                fell = true;
+                judged = true;
                 tracing::warn!(master = %peer.certname, why, "master is unfit: it takes no {takes} while another is fit");
                 metrics.fit.set(0);
             }
             Some(Verdict::Fit) => {
-                if std::mem::take(&mut fell) {
+                if std::mem::replace(&mut judged, true) {
                     // Whatever it was: a machine that was silent may be another one now.
                     member.test.notify_one();
                 }
@@ -69,8 +72,17 @@ pub(crate) async fn keep_asking(door: Arc<Door>, pool: Arc<Pool>, member: Arc<Me
             }
             Some(Verdict::Unknown) | None => {}
         }
-        tokio::time::sleep(spread(health.interval)).await;
+        next(&member, health.interval).await;
     }
+}
+
+/// Until the next question: a request that cannot be connected brings it forward.
+async fn next(member: &Member, interval: Duration) {
+    let wait = spread(interval);
+    // A dead master's requests all say so; it is asked no more often than this.
+    let least = LEAST.min(wait);
+    tokio::time::sleep(least).await;
+    drop(tokio::time::timeout(wait.saturating_sub(least), member.probe.notified()).await);
 }
 
 /// A tenth more or less, so that many doors and masters do not fall into step.

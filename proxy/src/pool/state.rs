@@ -12,6 +12,7 @@ use stagedoor_config::certname::Certname;
 use stagedoor_config::master::{Master, Standing};
 
 use super::affinity::Affinity;
+use super::budget::Budget;
 use super::caches::{Caches, Costs};
 use super::canary::{self, Barred};
 use super::catalogs::{Became, Catalogs, Whose};
@@ -36,6 +37,9 @@ mod tests;
 /// agents that wait.
 const UNJUDGED: Duration = Duration::from_secs(2);
 
+/// A process that seems to have been started later by no more than this was not: its answer took longer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Agents whose last master is remembered: enough for the largest sites, 1 MiB, and never more.
 const REMEMBERED: usize = 1 << 16;
 
@@ -52,6 +56,7 @@ pub struct State {
     compiling: BTreeSet<Certname>,
     service: Service,
     costs: Costs,
+    budget: Budget,
     terms: Terms,
     hold: Hold,
     /// Kept between calls so that a choice allocates nothing.
@@ -86,6 +91,8 @@ pub struct Live {
     /// Whether it compiles what its peers compile.
     pub ejection: Ejection,
     joined: Instant,
+    /// When its process was started, by its own clock; none where it does not say.
+    started: Option<Instant>,
     name: u64,
 }
 
@@ -133,6 +140,7 @@ impl Default for State {
             compiling: BTreeSet::new(),
             service: Service::default(),
             costs: Costs::default(),
+            budget: Budget::default(),
             terms: Terms::default(),
             hold: Hold::default(),
             scratch: Vec::new(),
@@ -180,6 +188,7 @@ impl State {
                 caches: Caches::default(),
                 ejection: Ejection::default(),
                 joined: now,
+                started: None,
                 name: pick::hash(master.certname.as_str()),
             });
             changes.joined.push((id, master.clone()));
@@ -192,6 +201,9 @@ impl State {
     pub fn take(&mut self, want: Want, tried: &[u32], now: Instant, chance: u64) -> Option<u32> {
         // An open master would take a request for one of its own clients', who states no identity.
         let sealed = |live: &Live| live.master.kind.is_sealed() && live.may_get_something();
+        if tried.is_empty() {
+            self.budget.earn();
+        }
         self.choose(sealed, want, tried, now, chance)
     }
 
@@ -280,6 +292,34 @@ impl State {
             (live.speed, live.caches) = Default::default();
         }
         flipped
+    }
+
+    /// A request could not be connected to a master; answers with the new verdict when that flipped it.
+    pub fn unconnected(&mut self, id: u32, why: &str, fall: u32) -> Option<Verdict> {
+        let live = self.masters.iter_mut().find(|live| live.id == id)?;
+        let flipped = live.health.unconnected(fall);
+        if flipped.is_some() {
+            live.why = Some(why.to_owned());
+        }
+        flipped
+    }
+
+    /// A master says for how long its process has been up; true where it was started anew since it said so before.
+    pub fn has_been_up(&mut self, id: u32, time: Duration, now: Instant) -> bool {
+        let Some(live) = self.masters.iter_mut().find(|live| live.id == id) else { return false };
+        let Some(started) = now.checked_sub(time) else { return false };
+        let before = live.started.replace(started);
+        let anew = before.is_some_and(|before| started.saturating_duration_since(before) > ANSWERS_WITHIN);
+        if anew {
+            (live.speed, live.caches) = Default::default();
+            live.ejection.starts();
+        }
+        anew
+    }
+
+    /// Whether a request that failed may be asked of another master, which is then counted.
+    pub fn may_ask_again(&mut self, now: Instant) -> bool {
+        self.budget.spend(now)
     }
 
     /// A test of a master's seal begins; the number is for its end.

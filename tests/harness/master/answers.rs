@@ -34,6 +34,9 @@ impl Desk {
         if (asked.what, asked.key) == ("services", "jruby-metrics") {
             return (health != Health::Hanging).then(|| self.gauges());
         }
+        if (asked.what, asked.key) == ("services", "status-service") {
+            return (health != Health::Hanging).then(|| self.process());
+        }
         if asked.what == "services" {
             return (health != Health::Hanging).then(|| self.services(seen.head.query("level"), health));
         }
@@ -63,6 +66,16 @@ impl Desk {
                 "jruby-pool-lock-status": { "current-state": if locked { ":acquired" } else { ":not-in-use" } },
                 "metrics": metrics,
             } },
+        }))
+    }
+
+    fn process(&self) -> Answer {
+        let up = self.started.lock().unwrap().elapsed().as_millis();
+        Answer::json(&json!({
+            "service_name": "status-service",
+            "state": "running",
+            "detail_level": "debug",
+            "status": { "experimental": { "jvm-metrics": { "up-time-ms": u64::try_from(up).unwrap() } } },
         }))
     }
 

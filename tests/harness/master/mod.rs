@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustls::ServerConfig;
@@ -33,6 +33,9 @@ use crate::tls;
 
 pub(crate) use answers::catalog;
 pub use believe::Believed;
+
+/// For how long a master has been up when a test begins.
+const HAS_BEEN_UP: Duration = Duration::from_secs(60 * 60);
 
 /// How long something takes: a median, and how far it spreads (the sigma of a log-normal distribution; 0 is always
 /// the median).
@@ -141,6 +144,8 @@ struct Desk {
     flushed: Mutex<Vec<Option<String>>>,
     /// Whether its pool is locked, as for a deploy.
     locked: AtomicBool,
+    /// When its process was started, as it says.
+    started: Mutex<Instant>,
     record: Record,
     script: Script,
 }
@@ -177,6 +182,7 @@ impl Master {
             doors: Mutex::new(vec!["door1.example.com".to_owned()]),
             flushed: Mutex::default(),
             locked: AtomicBool::new(false),
+            started: Mutex::new(Instant::now() - HAS_BEEN_UP),
             record: Record::default(),
             script: Script::default(),
             plan,
@@ -270,6 +276,11 @@ impl Master {
     /// How long a catalog takes from now on.
     pub fn compile(&self, work: Work) {
         *self.desk.compile.lock().unwrap() = work;
+    }
+
+    /// Its process says that it has just been started.
+    pub fn started_anew(&self) {
+        *self.desk.started.lock().unwrap() = Instant::now();
     }
 
     /// Its JRuby pool says that it is locked from now on, as for a deploy, or that it is not.

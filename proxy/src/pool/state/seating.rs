@@ -112,6 +112,9 @@ impl State {
 
     /// A request wants a seat, and its agent has this patience from the time it came.
     pub fn ask(&mut self, waiter: &Waiter, patience: Duration, now: Instant, chance: u64) -> Asked {
+        if waiter.tried.is_empty() {
+            self.budget.earn();
+        }
         if self.queue.is_empty()
             && let Some(seat) =
                 self.seats_for(|this, candidates| this.seat_for(waiter, now, chance, candidates))
@@ -195,6 +198,9 @@ impl State {
         }
         if let Some(live) = self.masters.iter_mut().find(|live| live.id == id) {
             live.seats.give_back();
+            if answered {
+                live.health.answered();
+            }
             let compiled = held.compiles.filter(|_| answered);
             live.caches.comes_back(held.jruby, compiled.map(|(environment, _)| environment), now);
             if let Some((environment, age)) = compiled {
