@@ -10,7 +10,7 @@ use stagedoor::pool::seal::{At, Outcome};
 use stagedoor::pool::seat::Gauges;
 use stagedoor::pool::shed;
 use stagedoor::pool::state::State;
-use stagedoor::pool::state::seating::{Asked, Called, Held};
+use stagedoor::pool::state::seating::{Asked, Called, Held, Terms};
 use stagedoor_config::certname::Certname;
 use stagedoor_config::class::Class;
 use stagedoor_config::master::{JETTY_HEADER_LIMIT, Kind, Master, Standing};
@@ -34,8 +34,6 @@ pub(crate) struct Door {
     held: BTreeMap<usize, Held>,
     /// Where the catalog of each run under way was compiled.
     compiled: BTreeMap<usize, u32>,
-    /// Whether it looks at environments and at where a run's catalog was compiled.
-    affinity: bool,
 }
 
 impl Door {
@@ -67,13 +65,14 @@ impl Door {
             waiting: Default::default(),
             held: Default::default(),
             compiled: Default::default(),
-            affinity: true,
         }
     }
 
     /// The same, which takes every master with a free seat for as good as any.
     pub(crate) fn without_affinity(masters: usize, jrubies: u16, seed: u64) -> Self {
-        Self { affinity: false, ..Self::new(masters, jrubies, seed) }
+        let mut door = Self::new(masters, jrubies, seed);
+        door.state.agree(Terms { affinity: false, ..Terms::default() });
+        door
     }
 
     fn given(&mut self, request: Request, master: u32, held: Held) {
@@ -101,10 +100,9 @@ impl Balancer for Door {
         {
             return Came::Later(Duration::from_secs(seconds.into()));
         }
-        let near = self.compiled.get(&request.run).filter(|_| self.affinity && request.what == What::Small);
+        let near = self.compiled.get(&request.run).filter(|_| request.what == What::Small);
         let want = near.map_or(Want::LeastBusy, |master| Want::Near(*master));
-        let compiles = self.affinity && request.what == What::Catalog;
-        let environment = compiles.then_some(request.environment as u64);
+        let environment = (request.what == What::Catalog).then_some(request.environment as u64);
         let (agent, alone, tried) = (None, false, Vec::new());
         let waiter = Waiter { class, agent, alone, environment, want, tried, since: now };
         match self.state.ask(&waiter, PATIENCE, now, self.chance.u64(..)) {

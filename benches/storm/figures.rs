@@ -19,12 +19,18 @@ pub(crate) const SHOWN: [&str; 9] = [
     "small p99",
 ];
 
+/// Mean and quantiles of whole runs among [`SHOWN`].
+pub(crate) const RUNS: [usize; 4] = [0, 1, 2, 3];
+/// The same of catalogs.
+pub(crate) const CATALOGS: [usize; 4] = [4, 5, 6, 7];
+
 /// One simulation's.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Figures {
     /// As [`SHOWN`] names them.
     pub(crate) times: [f64; SHOWN.len()],
-    failed: usize,
+    /// Runs that lost a request, or whose agent left.
+    pub(crate) failed: usize,
     sent_away: usize,
     most_waiting: usize,
 }

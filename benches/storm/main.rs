@@ -13,9 +13,12 @@ mod balancer;
 mod door;
 mod figures;
 mod machine;
+mod plot;
 mod simulate;
 mod site;
 mod work;
+
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -45,6 +48,9 @@ struct Args {
     /// These sites alone, by their short names.
     #[arg(long, value_delimiter = ',')]
     sites: Vec<String>,
+    /// Writes plots, as runs.svg and catalogs.svg, into this folder.
+    #[arg(long)]
+    plots: Option<PathBuf>,
 }
 
 /// The balancers, the door first.
@@ -83,10 +89,15 @@ fn main() -> Result<()> {
         args.seed,
         args.seed + args.seeds - 1
     );
-    for site in
-        SITES.iter().filter(|site| args.sites.is_empty() || args.sites.iter().any(|key| key == site.key))
-    {
-        show(site, &storm(site, &args));
+    let wanted = |site: &&Site| args.sites.is_empty() || args.sites.iter().any(|key| key == site.key);
+    let mut all = Vec::new();
+    for site in SITES.iter().filter(wanted) {
+        let simulated = storm(site, &args);
+        show(site, &simulated);
+        all.push((site, simulated));
+    }
+    if let Some(folder) = &args.plots {
+        plot::write(folder, &all)?;
     }
     Ok(())
 }

@@ -233,7 +233,8 @@ impl Door {
 
 fn terms(settings: &Settings) -> Terms {
     let bounds = &settings.bounds;
-    Terms { share: settings.share, queue: bounds.queue.min(bounds.connections / 2) }
+    let Settings { share, affinity, .. } = *settings;
+    Terms { share, affinity, queue: bounds.queue.min(bounds.connections / 2) }
 }
 
 impl Snapshot {

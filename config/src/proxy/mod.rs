@@ -48,6 +48,8 @@ pub struct Settings {
     pub admin: Admin,
     /// The part of every master's JRubies that is this door's.
     pub share: Share,
+    /// Whether a catalog goes where its environment's code is, and a run's files where its catalog was compiled.
+    pub affinity: bool,
     /// How masters are asked whether they are fit.
     pub health: HealthCheck,
     /// Where one line per request goes; none turns it off.

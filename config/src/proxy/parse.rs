@@ -54,7 +54,7 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
     let roster = roster(&mut root, doc);
     let admin = admin(&mut root, (&listen, &certificates), doc);
     let health = measured(&mut root, doc);
-    let share = share(&mut root, doc);
+    let (share, affinity) = seats(&mut root, doc);
     let access_log = access_log(&mut root, doc);
     let bounds = measured(&mut root, doc);
     root.finish(doc);
@@ -80,13 +80,14 @@ fn settings(mut root: Section<'_>, doc: &mut Document<'_>) -> Option<Settings> {
         admin,
         health,
         share,
+        affinity,
         access_log,
         workers,
         bounds,
     })
 }
 
-fn share(root: &mut Section<'_>, doc: &mut Document<'_>) -> Share {
+fn seats(root: &mut Section<'_>, doc: &mut Document<'_>) -> (Share, bool) {
     let mut section = root.table("seats", doc);
     let share = section.take("share", doc).and_then(|entry| {
         let share = entry.as_number().and_then(Share::of);
@@ -95,8 +96,9 @@ fn share(root: &mut Section<'_>, doc: &mut Document<'_>) -> Share {
         }
         share
     });
+    let affinity = section.flag("affinity", true, doc);
     section.finish(doc);
-    share.unwrap_or_default()
+    (share.unwrap_or_default(), affinity)
 }
 
 fn workers(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<usize> {

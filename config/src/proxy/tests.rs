@@ -187,6 +187,14 @@ fn contradictions_stand_where_something_was_written() {
 }
 
 #[test]
+fn affinity_is_on_unless_it_is_turned_off() {
+    let affinity = |text: &str| with("# affinity = true", &format!("affinity = {text}"));
+    assert!(affinity("true").unwrap().affinity && !affinity("false").unwrap().affinity);
+    let told = affinity("\"no\"").unwrap_err()[0].to_string();
+    assert!(told.contains("seats.affinity") && told.contains("true or false"), "{told}");
+}
+
+#[test]
 fn a_share_of_the_seats_is_a_part_of_them() {
     let share = |text: &str| with("# share = 1.0", &format!("share = {text}"));
     assert_eq!(share("0.5").unwrap().share, Share::of(0.5).unwrap());

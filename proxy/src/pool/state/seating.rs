@@ -14,7 +14,7 @@ use stagedoor_config::proxy::share::Share;
 
 use super::{Live, State};
 use crate::pool::caches::JRuby;
-use crate::pool::pick::{self, Candidate};
+use crate::pool::pick::{self, Candidate, Want};
 use crate::pool::queue::{Ticket, Waiter};
 use crate::pool::seat::Gauges;
 
@@ -35,6 +35,8 @@ const OVERTAKES: usize = 32;
 pub struct Terms {
     /// The part of every master's seats that is this door's.
     pub share: Share,
+    /// Whether a catalog goes where its environment's code is, and a run's files where its catalog was compiled.
+    pub affinity: bool,
     /// The most requests that wait.
     pub queue: usize,
 }
@@ -100,7 +102,7 @@ pub struct Waiting {
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { share: Share::WHOLE, queue: usize::MAX }
+        Self { share: Share::WHOLE, affinity: true, queue: usize::MAX }
     }
 }
 
@@ -154,7 +156,7 @@ impl State {
             })?;
             let Some(found) = found else { return Some((ticket, None)) };
             let mut best = (ticket, found);
-            if waiter.environment.is_some() {
+            if waiter.environment.is_some() && this.terms.affinity {
                 // What of its contemporaries has its code in a JRuby that is free goes before it.
                 let others = waiters.take(OVERTAKES).filter(|(_, other)| {
                     other.environment.is_some_and(|_| other.since <= waiter.since + OVERTAKEN)
@@ -288,9 +290,10 @@ impl State {
         });
         let known = there().filter_map(|live| live.speed.takes(now));
         let fastest = known.reduce(f64::min).unwrap_or(1.0);
+        let environment = waiter.environment.filter(|_| self.terms.affinity);
         candidates.clear();
         candidates.extend(free.map(|live| {
-            let cache = waiter.environment.map_or(1.0, |name| self.costs.of(live.caches.age(name, now)));
+            let cache = environment.map_or(1.0, |name| self.costs.of(live.caches.age(name, now)));
             Candidate {
                 id: live.id,
                 name: live.name,
@@ -300,7 +303,11 @@ impl State {
                 fit: true,
             }
         }));
-        let id = pick::pick(candidates, waiter.want, chance)?;
+        let want = match waiter.want {
+            Want::Near(_) if !self.terms.affinity => Want::LeastBusy,
+            want => want,
+        };
+        let id = pick::pick(candidates, want, chance)?;
         candidates.iter().find(|candidate| candidate.id == id).copied()
     }
 

@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use stagedoor_config::master::{JETTY_HEADER_LIMIT, Kind, Master, Standing};
 
 use super::*;
-use crate::pool::pick::Want;
 use crate::pool::seal::{At, Outcome};
 
 const SECOND: Duration = Duration::from_secs(1);
