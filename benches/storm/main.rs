@@ -10,17 +10,22 @@
 )]
 
 mod balancer;
+mod door;
+mod figures;
+mod machine;
 mod simulate;
+mod site;
 mod work;
-
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Parser;
 
-use balancer::{Balancer, Door, HttpLeastConn, RoundRobin, TcpLeastConn};
-use simulate::{Master, Seen, simulate};
-use work::{Load, runs};
+use balancer::{Balancer, HttpLeastConn, RoundRobin, TcpLeastConn};
+use door::Door;
+use figures::{Figures, show};
+use simulate::simulate;
+use site::{JRUBIES, MASTERS, SITES, Site};
+use work::runs;
 
 /// Compares balancers by simulated sites.
 #[derive(Debug, Parser)]
@@ -35,52 +40,31 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Runs of each seed.
-    #[arg(long, default_value_t = 4000)]
+    #[arg(long, default_value_t = 8000)]
     runs: usize,
+    /// These sites alone, by their short names.
+    #[arg(long, value_delimiter = ',')]
+    sites: Vec<String>,
 }
 
-const MASTERS: usize = 10;
-const JRUBIES: u16 = 4;
-
-/// A kind of site.
-struct Cell {
-    name: &'static str,
-    utilisation: f64,
-    /// How many of the masters take twice as long.
-    slow: usize,
-}
-
-const CELLS: [Cell; 4] = [
-    Cell { name: "80 %, equal masters", utilisation: 0.80, slow: 0 },
-    Cell { name: "95 %, equal masters", utilisation: 0.95, slow: 0 },
-    Cell { name: "80 %, two at half speed", utilisation: 0.80, slow: 2 },
-    Cell { name: "95 %, two at half speed", utilisation: 0.95, slow: 2 },
+/// The balancers, the door first.
+const NAMES: [&str; 6] = [
+    "the door",
+    "the door without affinity",
+    "TCP leastconn",
+    "HTTP leastconn",
+    "HTTP leastconn, tuned",
+    "round robin",
 ];
 
-const NAMES: [&str; 5] =
-    ["the door", "TCP leastconn", "HTTP leastconn", "HTTP leastconn, tuned", "round robin"];
-
-fn balancers(seed: u64) -> [Box<dyn Balancer>; 5] {
+fn balancers(seed: u64) -> [Box<dyn Balancer>; 6] {
     [
         Box::new(Door::new(MASTERS, JRUBIES, seed)),
+        Box::new(Door::without_affinity(MASTERS, JRUBIES, seed)),
         Box::new(TcpLeastConn::new(MASTERS)),
         Box::new(HttpLeastConn::plain(MASTERS)),
         Box::new(HttpLeastConn::tuned(MASTERS, u32::from(JRUBIES))),
         Box::new(RoundRobin::new(MASTERS)),
-    ]
-}
-
-/// What is shown of one simulation.
-const FIGURES: [&str; 6] = ["run mean", "run p95", "run p99", "catalog mean", "catalog p95", "small p99"];
-
-fn figures(seen: &mut Seen) -> [f64; 6] {
-    [
-        mean(&seen.runs),
-        quantile(&mut seen.runs, 0.95),
-        quantile(&mut seen.runs, 0.99),
-        mean(&seen.catalogs),
-        quantile(&mut seen.catalogs, 0.95),
-        quantile(&mut seen.small, 0.99),
     ]
 }
 
@@ -89,57 +73,29 @@ fn main() -> Result<()> {
     if !args.simulate || args.seeds == 0 || args.runs < 100 {
         bail!("expected --simulate, at least one seed and a hundred runs");
     }
+    let keys: Vec<&str> = SITES.iter().map(|site| site.key).collect();
+    if let Some(unknown) = args.sites.iter().find(|site| !keys.contains(&site.as_str())) {
+        bail!("no site is called {unknown}: expected some of {}", keys.join(", "));
+    }
     println!(
         "{MASTERS} masters of {JRUBIES} JRubies, {} runs, seeds {} to {}",
         args.runs,
         args.seed,
         args.seed + args.seeds - 1
     );
-    for cell in &CELLS {
-        show(cell, &args);
+    for site in
+        SITES.iter().filter(|site| args.sites.is_empty() || args.sites.iter().any(|key| key == site.key))
+    {
+        show(site, &storm(site, &args));
     }
     Ok(())
 }
 
-fn show(cell: &Cell, args: &Args) {
-    let masters: Vec<Master> = (0..MASTERS)
-        .map(|at| Master { jrubies: usize::from(JRUBIES), slower: if at < cell.slow { 2.0 } else { 1.0 } })
-        .collect();
-    let jrubies = masters.iter().map(|master| master.jrubies as f64 / master.slower).sum();
-    let load = Load { runs: args.runs, utilisation: cell.utilisation, jrubies };
-    let mut all: Vec<[[f64; 6]; 5]> = Vec::new();
-    for seed in args.seed..args.seed + args.seeds {
-        let runs = runs(load, seed);
-        all.push(balancers(seed).map(|mut balancer| figures(&mut simulate(&runs, &masters, &mut *balancer))));
-    }
-    println!(
-        "\n{}: seconds of the door (median), and the others' as a multiple of it (median, range over seeds)",
-        cell.name
-    );
-    print!("{:<24}", "");
-    FIGURES.iter().for_each(|figure| print!("{figure:>22}"));
-    println!();
-    for (at, name) in NAMES.iter().enumerate() {
-        print!("{name:<24}");
-        for figure in 0..FIGURES.len() {
-            let mut of: Vec<f64> = all
-                .iter()
-                .map(|one| if at == 0 { one[0][figure] } else { one[at][figure] / one[0][figure] })
-                .collect();
-            of.sort_unstable_by(f64::total_cmp);
-            let (least, middle, most) = (of[0], of[of.len() / 2], of[of.len() - 1]);
-            print!("{:>22}", format!("{middle:.2} ({least:.2}-{most:.2})"));
-        }
-        println!();
-    }
-}
-
-fn mean(all: &[Duration]) -> f64 {
-    all.iter().map(Duration::as_secs_f64).sum::<f64>() / all.len().max(1) as f64
-}
-
-fn quantile(all: &mut [Duration], part: f64) -> f64 {
-    all.sort_unstable();
-    let at = ((all.len() as f64 * part) as usize).min(all.len().saturating_sub(1));
-    all.get(at).map_or(0.0, Duration::as_secs_f64)
+/// What each balancer made of a site, by seed.
+fn storm(site: &Site, args: &Args) -> Vec<[Figures; 6]> {
+    let one = |seed| {
+        let runs = runs(site.load(args.runs), seed);
+        balancers(seed).map(|mut balancer| Figures::of(&mut simulate(&runs, (site, seed), &mut *balancer)))
+    };
+    (args.seed..args.seed + args.seeds).map(one).collect()
 }

@@ -1,22 +1,18 @@
 //! One site for one seed: agents, a balancer, masters; time is a number.
-//!
-//! A master is as Puppet Server is: so many JRubies, and a queue before them in the order of arrival that nothing leaves.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use crate::balancer::{Balancer, Request};
-use crate::work::{REOPENS, Run, Step, What};
+use stagedoor::pool::seat::Gauges;
 
-/// A master.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Master {
-    /// How many requests it serves at once.
-    pub(crate) jrubies: usize,
-    /// How many times as long it takes as a usual one.
-    pub(crate) slower: f64,
-}
+use crate::balancer::{Balancer, Came, Request};
+use crate::machine::Machine;
+use crate::site::{self, Site};
+use crate::work::{PATIENCE, REOPENS, Run, Step, What};
+
+/// How often a master's gauges are looked at.
+const GAUGES: Duration = Duration::from_secs(5);
 
 /// What was seen of it.
 #[derive(Debug, Default)]
@@ -27,18 +23,21 @@ pub(crate) struct Seen {
     pub(crate) catalogs: Vec<Duration>,
     /// The same of small requests.
     pub(crate) small: Vec<Duration>,
+    /// Runs that lost a request, or whose agent left.
+    pub(crate) failed: usize,
+    /// How often an agent was asked to come back later.
+    pub(crate) sent_away: usize,
+    /// The most requests that waited at once, wherever.
+    pub(crate) most_waiting: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Asks { run: usize },
     Done { master: usize, request: usize },
-}
-
-struct Machine {
-    is: Master,
-    busy: usize,
-    waiting: VecDeque<usize>,
+    Happens { master: usize, what: site::Event },
+    Unlocks { master: usize },
+    Gauges,
 }
 
 /// A request under way.
@@ -49,46 +48,73 @@ struct Asked {
     at: Duration,
 }
 
+/// A run's agent.
+#[derive(Clone, Copy, Default)]
+struct Agent {
+    step: usize,
+    /// Its connection; none while it has none.
+    connection: Option<usize>,
+}
+
 struct World<'w> {
     runs: &'w [Run],
     balancer: &'w mut dyn Balancer,
     masters: Vec<Machine>,
-    /// Which step of each run is next, and over which connection.
-    agents: Vec<(usize, usize)>,
+    /// For how long each master whose pool is locked stays so after its last JRuby has come back.
+    locks: Vec<Option<Duration>>,
+    agents: Vec<Agent>,
     asked: Vec<Asked>,
+    waiting: usize,
     connections: usize,
+    /// Runs that have not ended.
+    left: usize,
     events: BinaryHeap<Reverse<(Duration, usize, Event)>>,
     happened: usize,
     now: Duration,
+    seen: Seen,
 }
 
 /// Lets every run come to its end, and tells what was seen of those after the first tenth, when the site is warm.
-pub(crate) fn simulate(runs: &[Run], masters: &[Master], balancer: &mut dyn Balancer) -> Seen {
-    let machine = |is: &Master| Machine { is: *is, busy: 0, waiting: VecDeque::new() };
+pub(crate) fn simulate(runs: &[Run], (site, seed): (&Site, u64), balancer: &mut dyn Balancer) -> Seen {
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let masters = site.masters();
     let mut world = World {
         runs,
         balancer,
-        masters: masters.iter().map(machine).collect(),
-        agents: vec![(0, 0); runs.len()],
+        masters: masters.iter().map(|is| Machine::new(*is, site.environments, &mut chance)).collect(),
+        locks: vec![None; masters.len()],
+        agents: vec![Agent::default(); runs.len()],
         asked: Vec::new(),
+        waiting: 0,
         connections: 0,
+        left: runs.len(),
         events: BinaryHeap::new(),
         happened: 0,
         now: Duration::ZERO,
+        seen: Seen::default(),
     };
+    for (at, master, what) in site.events(runs.last().map(|run| run.at).unwrap_or_default()) {
+        world.then(at, Event::Happens { master, what });
+    }
+    world.then(Duration::ZERO, Event::Gauges);
     for (run, begins) in runs.iter().enumerate() {
         world.then(begins.at, Event::Asks { run });
     }
-    let mut seen = Seen::default();
-    while let Some(Reverse((at, _, event))) = world.events.pop() {
+    while world.left > 0
+        && let Some(Reverse((at, _, event))) = world.events.pop()
+    {
         world.now = at;
         match event {
             Event::Asks { run } => world.asks(run),
-            Event::Done { master, request } => world.done(master, request, &mut seen),
+            Event::Done { master, request } => world.done(master, request),
+            Event::Happens { master, what } => world.happens(master, what),
+            Event::Unlocks { master } => world.unlocks(master),
+            Event::Gauges => world.gauges(),
         }
         world.give();
     }
-    seen
+    assert!(world.left == 0, "{} runs never ended", world.left);
+    world.seen
 }
 
 impl World<'_> {
@@ -98,20 +124,38 @@ impl World<'_> {
     }
 
     fn asks(&mut self, run: usize) {
-        let (step, connection) = self.agents[run];
-        let step_is = self.runs[run].steps[step];
-        let reopens = step == 0 || step_is.pause > REOPENS;
-        if reopens {
-            if step > 0 {
-                self.balancer.closed(connection);
-            }
+        let Agent { step, connection } = self.agents[run];
+        let is = self.runs[run].steps[step];
+        let connection = connection.filter(|_| is.pause <= REOPENS).unwrap_or_else(|| {
+            self.closes(run);
             self.connections += 1;
-            self.agents[run].1 = self.connections;
+            self.connections
+        });
+        self.agents[run].connection = Some(connection);
+        let environment = self.runs[run].environment;
+        let request = Request { id: self.asked.len(), run, connection, environment, what: is.what };
+        match self.balancer.came(request, self.now) {
+            Came::Later(after) => {
+                self.seen.sent_away += 1;
+                self.closes(run);
+                self.then(self.now + after, Event::Asks { run });
+            }
+            Came::Stays => {
+                self.asked.push(Asked { run, step: is, request, at: self.now });
+                self.waits();
+            }
         }
-        let id = self.asked.len();
-        let request = Request { id, connection: self.agents[run].1, what: step_is.what };
-        self.asked.push(Asked { run, step: step_is, request, at: self.now });
-        self.balancer.came(request, self.now);
+    }
+
+    fn waits(&mut self) {
+        self.waiting += 1;
+        self.seen.most_waiting = self.seen.most_waiting.max(self.waiting);
+    }
+
+    fn closes(&mut self, run: usize) {
+        if let Some(connection) = self.agents[run].connection.take() {
+            self.balancer.closed(connection);
+        }
     }
 
     /// Whatever the balancer gives away now.
@@ -123,38 +167,110 @@ impl World<'_> {
     }
 
     fn works(&mut self, master: usize) {
-        let Machine { is, busy, waiting } = &mut self.masters[master];
-        if *busy >= is.jrubies {
-            return;
+        while let Some(request) = self.masters[master].begins() {
+            self.waiting -= 1;
+            let Asked { step, request: Request { environment, .. }, .. } = self.asked[request];
+            let compiles = (step.what == What::Catalog).then_some(environment);
+            let takes = self.masters[master].takes(request, step.work, compiles, self.now);
+            self.then(self.now + takes, Event::Done { master, request });
         }
-        let Some(request) = waiting.pop_front() else { return };
-        *busy += 1;
-        let takes = self.asked[request].step.work.mul_f64(is.slower);
-        self.then(self.now + takes, Event::Done { master, request });
     }
 
-    fn done(&mut self, master: usize, request: usize, seen: &mut Seen) {
-        self.masters[master].busy -= 1;
+    fn done(&mut self, master: usize, request: usize) {
+        if !self.masters[master].done(request) {
+            return;
+        }
+        self.lock(master);
         self.works(master);
         let Asked { run, step, request, at } = self.asked[request];
         self.balancer.answered(request, master, self.now);
-        let counts = run >= self.runs.len() / 10;
-        if counts {
-            match step.what {
-                What::Catalog => seen.catalogs.push(self.now - at),
-                What::Node | What::Small => seen.small.push(self.now - at),
-                What::Report => {}
-            }
+        let took = self.now - at;
+        if took > PATIENCE {
+            return self.fails(run);
         }
-        let next = self.agents[run].0 + 1;
-        self.agents[run].0 = next;
-        if let Some(step) = self.runs[run].steps.get(next) {
+        let counts = self.counts(run);
+        match step.what {
+            What::Catalog if counts => self.seen.catalogs.push(took),
+            What::Node | What::Small if counts => self.seen.small.push(took),
+            _ => {}
+        }
+        self.agents[run].step += 1;
+        if let Some(step) = self.runs[run].steps.get(self.agents[run].step) {
             self.then(self.now + step.pause, Event::Asks { run });
         } else {
-            self.balancer.closed(request.connection);
+            self.closes(run);
+            self.left -= 1;
             if counts {
-                seen.runs.push(self.now - self.runs[run].at);
+                self.seen.runs.push(self.now - self.runs[run].at);
             }
         }
+    }
+
+    fn counts(&self, run: usize) -> bool {
+        run >= self.runs.len() / 10
+    }
+
+    fn fails(&mut self, run: usize) {
+        self.closes(run);
+        self.left -= 1;
+        self.seen.failed += 1;
+    }
+
+    fn happens(&mut self, master: usize, what: site::Event) {
+        match what {
+            site::Event::Dies => {
+                let waited = self.masters[master].waiting.len();
+                let lost = self.masters[master].dies();
+                self.balancer.is(master, false, self.now);
+                self.waiting -= waited;
+                for request in lost {
+                    self.lost(master, request);
+                }
+            }
+            site::Event::Starts => {
+                self.masters[master].starts();
+                self.balancer.is(master, true, self.now);
+            }
+            site::Event::Locks(lasts) => {
+                self.masters[master].locked = true;
+                self.locks[master] = Some(lasts);
+                self.lock(master);
+            }
+        }
+    }
+
+    /// A request is asked of another master where that is safe and somebody does it; its run fails otherwise.
+    fn lost(&mut self, master: usize, request: usize) {
+        let Asked { run, step, request, .. } = self.asked[request];
+        self.balancer.lost(request, master, self.now);
+        if self.balancer.asks_again() && matches!(step.what, What::Node | What::Small) {
+            self.waits();
+            let _stays = self.balancer.came(request, self.now);
+        } else {
+            self.fails(run);
+        }
+    }
+
+    /// Where a pool waits to be locked and every JRuby has come back, it is.
+    fn lock(&mut self, master: usize) {
+        if self.masters[master].is_at_rest()
+            && let Some(lasts) = self.locks[master].take()
+        {
+            self.then(self.now + lasts, Event::Unlocks { master });
+        }
+    }
+
+    fn unlocks(&mut self, master: usize) {
+        self.masters[master].locked = false;
+        self.masters[master].flushed();
+        self.works(master);
+    }
+
+    fn gauges(&mut self) {
+        for (at, master) in self.masters.iter().enumerate().filter(|(_, master)| !master.dead) {
+            let (jrubies, free) = (master.is.jrubies as u32, master.free() as u32);
+            self.balancer.gauges(at, Gauges { jrubies, free, locked: master.locked }, self.now);
+        }
+        self.then(self.now + GAUGES, Event::Gauges);
     }
 }

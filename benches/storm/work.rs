@@ -31,6 +31,8 @@ pub(crate) enum What {
 pub(crate) struct Run {
     /// When it begins.
     pub(crate) at: Duration,
+    /// The environment it is in.
+    pub(crate) environment: usize,
     /// One after the other.
     pub(crate) steps: Vec<Step>,
 }
@@ -40,14 +42,20 @@ pub(crate) struct Run {
 pub(crate) struct Load {
     /// How many runs.
     pub(crate) runs: usize,
-    /// Part of all JRubies' time that they ask for.
+    /// Part of all JRubies' time that they ask for, where each environment is warm.
     pub(crate) utilisation: f64,
+    /// The same for so long at the beginning.
+    pub(crate) surge: Option<(f64, Duration)>,
     /// JRubies of all masters together, in masters of usual speed.
     pub(crate) jrubies: f64,
+    /// Environments; the second has half as many runs as the first, the third a third, and so on.
+    pub(crate) environments: usize,
 }
 
 /// An agent closes a connection that was idle for longer.
 pub(crate) const REOPENS: Duration = Duration::from_secs(4);
+/// An agent leaves when a request has not been answered by then.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// Files that a run asks for one by one after its catalog.
 const FILES: usize = 10;
 /// From plugins to the catalog: what Facter takes.
@@ -61,14 +69,31 @@ const CATALOG: f64 = 5.0;
 pub(crate) fn runs(load: Load, seed: u64) -> Vec<Run> {
     let mut chance = fastrand::Rng::with_seed(seed);
     let each: f64 = 0.1 + 0.3 + CATALOG + 0.05 * FILES as f64 + 0.3;
-    let apart = each / (load.jrubies * load.utilisation);
     let mut at = 0.0;
     let mut all = Vec::with_capacity(load.runs);
     for _ in 0..load.runs {
+        let surges = load.surge.filter(|(_, lasts)| at < lasts.as_secs_f64());
+        let utilisation = surges.map_or(load.utilisation, |(utilisation, _)| utilisation);
+        let apart = each / (load.jrubies * utilisation);
         at -= chance.f64().max(f64::MIN_POSITIVE).ln() * apart;
-        all.push(Run { at: Duration::from_secs_f64(at), steps: steps(&mut chance) });
+        let steps = steps(&mut chance);
+        // A site of one environment draws as many numbers, so that its runs are the same with twelve.
+        let environment = environment(chance.f64(), load.environments);
+        all.push(Run { at: Duration::from_secs_f64(at), environment, steps });
     }
     all
+}
+
+fn environment(chance: f64, environments: usize) -> usize {
+    let part = |at: usize| 1.0 / (at + 1) as f64;
+    let all: f64 = (0..environments).map(part).sum();
+    let mut left = chance * all;
+    (0..environments)
+        .find(|at| {
+            left -= part(*at);
+            left < 0.0
+        })
+        .unwrap_or_default()
 }
 
 fn steps(chance: &mut fastrand::Rng) -> Vec<Step> {

@@ -95,6 +95,8 @@ struct Asking<'a> {
 struct Decided {
     class: Class,
     want: Want,
+    /// A hash of the environment that it is compiled in, where it is a catalog.
+    compiles: Option<u64>,
     /// Whether it is a catalog that its own agent asks for, as in a run: one at a time.
     alone: bool,
     /// How long its agent waits for an answer.
@@ -120,7 +122,7 @@ impl<'a> Asking<'a> {
         if let Some(refusal) = self.connection.over {
             return Err(refusal);
         }
-        let Decided { class, want, alone, patience, size, in_chunks } =
+        let Decided { class, want, compiles, alone, patience, size, in_chunks } =
             match self.decide(&mut head, id.clone()) {
                 Ok(decided) => decided,
                 Err(refusal) => {
@@ -150,7 +152,8 @@ impl<'a> Asking<'a> {
         }
         let place = self.place_of_a_stranger().await?;
         let agent = self.connection.certname().cloned();
-        let waiter = Waiter { class, agent, alone, want, tried: Vec::new(), since: Instant::now() };
+        let (tried, since) = (Vec::new(), Instant::now());
+        let waiter = Waiter { class, agent, alone, environment: compiles, want, tried, since };
         let landed = self.ask_masters(waiter, patience, size, &mut out).await?;
         Ok(Answer::Passed(landed, place))
     }
@@ -170,6 +173,7 @@ impl<'a> Asking<'a> {
         let route = route::route(&head.method, &head.uri, head.version, &head.headers)?;
         let Route { class, environment, .. } = route;
         let environment = environment.map(|name| clip(name, ENVIRONMENT));
+        let compiles = environment.as_deref().filter(|_| class == Class::Catalog).map(hash);
         self.line.note(|record| {
             record.class = Some(class);
             record.environment = environment;
@@ -203,7 +207,7 @@ impl<'a> Asking<'a> {
             self.connection.door.observe.metrics().forged_headers.inc();
         }
         let size = headers::head_size(&head.method, &head.uri, &head.headers, framing);
-        Ok(Decided { class, want, alone, patience, size, in_chunks })
+        Ok(Decided { class, want, compiles, alone, patience, size, in_chunks })
     }
 
     /// Sends a run away that is to begin while so many wait that it would wait too long.
@@ -232,11 +236,12 @@ impl<'a> Asking<'a> {
 
     /// What the request asks of the choice of a master.
     fn want(&self, route: &Route<'_>, identity: &Identity) -> Want {
+        let last = || identity.certname().and_then(|agent| self.connection.door.pool.last_master(agent));
         match route.class {
-            Class::StaticFileContent => identity
-                .certname()
-                .and_then(|agent| self.connection.door.pool.last_master(agent))
-                .map_or(Want::LeastBusy, Want::Prefer),
+            Class::StaticFileContent => last().map_or(Want::LeastBusy, Want::Prefer),
+            Class::FileMetadata | Class::FileMetadatas | Class::FileContent => {
+                last().map_or(Want::LeastBusy, Want::Near)
+            }
             Class::FileBucket => route.key.map_or(Want::LeastBusy, |sum| Want::Rendezvous(hash(sum))),
             _ => Want::LeastBusy,
         }

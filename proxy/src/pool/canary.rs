@@ -153,7 +153,7 @@ mod tests {
             }
             let warm = |id: Option<u32>| id.is_some_and(|id| roster[id as usize].1 == Standing::Warm);
             for n in 0..6 {
-                for want in [Want::LeastBusy, Want::Prefer(n), Want::Stay(n), Want::Rendezvous(chance)] {
+                for want in [Want::LeastBusy, Want::Near(n), Want::Prefer(n), Want::Stay(n), Want::Rendezvous(chance)] {
                     prop_assert!(!warm(state.take(want, &[], now, chance)));
                     prop_assert!(!warm(state.take_leaving(want, &[], now, chance)));
                 }

@@ -20,6 +20,7 @@ use stagedoor_config::master::Master;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::pick::hash;
 use super::question::{Question, Questions, Unanswered};
 use crate::door::Door;
 use crate::headers;
@@ -79,6 +80,7 @@ pub(crate) async fn flush(door: Arc<Door>, environments: Vec<Environment>) -> Fl
             told.unwrap_or(Err(Unflushed::Unanswered(Unanswered::Late)))
         })));
     }
+    let hashes: Vec<u64> = environments.iter().map(|name| hash(name.as_str())).collect();
     let mut masters = Vec::with_capacity(told.len());
     for (master, told) in roster.masters.iter().zip(told) {
         let Some(told) = told else {
@@ -91,6 +93,9 @@ pub(crate) async fn flush(door: Arc<Door>, environments: Vec<Environment>) -> Fl
         if let Some(member) = door.pool.member(&master.certname) {
             let metrics = &member.metrics;
             if told.is_ok() { &metrics.flushed } else { &metrics.flush_failed }.inc();
+            if told.is_ok() {
+                door.pool.flushed(member.id, &hashes);
+            }
         }
         masters.push(became(master, told));
     }

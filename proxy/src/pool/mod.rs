@@ -33,6 +33,7 @@ use state::seating::{Terms, Waiting};
 use state::{Cataloged, Live, Nobody, State};
 
 pub mod affinity;
+pub mod caches;
 pub mod canary;
 pub mod catalogs;
 pub mod ejection;
@@ -234,6 +235,11 @@ impl Pool {
     /// A master's gauges came, and are asked for again at this distance.
     pub(crate) fn gauged(self: &Arc<Self>, id: u32, gauges: Gauges, again: Duration) {
         self.change(|_, inside| inside.state.gauged(id, gauges, Instant::now(), again));
+    }
+
+    /// A master has dropped its caches of these environments, given as hashes; none named means all.
+    pub(crate) fn flushed(&self, id: u32, environments: &[u64]) {
+        self.lock().state.flushed(id, environments);
     }
 
     /// Keeps catalogs in the queue for so long from now on; how much longer they are kept.

@@ -1,11 +1,12 @@
 //! Which master takes a request.
 //!
-//! Among those that may take it, the fastest, since what has a free seat there ends first; of equally fast ones the least
-//! busy: the fewest requests in flight for its seats, ties broken by the chance handed in so that idle masters share the
-//! trickle. Two kinds of requests ask for a certain master: static file content goes
-//! where the run's catalog was compiled, because that master has the code; a file bucket's backup goes by its
-//! checksum, so that every door looks for it at the same place. A connection that is passed goes where its address went
-//! before, while that master has no more than its share.
+//! Among those that may take it, the one where it is expected to end first: a fast one, and for a catalog one whose JRuby has
+//! the environment's code. Of those where it ends about as soon, the least busy: the fewest requests in flight for its seats,
+//! ties broken by the chance handed in so that idle masters share the trickle. Some requests ask for a certain master: what
+//! a run asks for beside its catalog goes where that was compiled, if it ends about as soon there, so that a run sees one
+//! version of the code; static file content goes there anyway, because that master has that code; a file bucket's backup
+//! goes by its checksum, so that every door looks for it at the same place. A connection that is passed goes where its
+//! address went before, while that master has no more than its share.
 #![deny(clippy::disallowed_methods)]
 
 use std::net::IpAddr;
@@ -13,8 +14,10 @@ use std::net::IpAddr;
 /// What a request asks of the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
-    /// The fastest, and of those whoever is least busy.
+    /// Where it is expected to end first, and of those whoever is least busy.
     LeastBusy,
+    /// The same, and of those the master of this number.
+    Near(u32),
     /// The master of this number when it is there and fit, else the least busy.
     Prefer(u32),
     /// By rendezvous on this hash: the same order of masters for the same hash, whoever asks.
@@ -25,7 +28,7 @@ pub enum Want {
 }
 
 /// One master as the choice sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
     /// Its number in the pool.
     pub id: u32,
@@ -35,11 +38,14 @@ pub struct Candidate {
     pub in_flight: u32,
     /// How many it serves at once, at least one: what is in hand counts beside that.
     pub seats: u32,
-    /// How far behind the fastest it is; 0 is as fast.
-    pub behind: u32,
+    /// How long the request is expected to take there, in whatever measure.
+    pub takes: f64,
     /// Whether health lets it take work.
     pub fit: bool,
 }
+
+/// Masters where a request takes no longer than so many times the shortest are equal: chance makes up for less.
+const APART: f64 = 1.4;
 
 /// The number of the master to ask, or none when nobody is left.
 ///
@@ -62,8 +68,22 @@ pub fn pick(candidates: &[Candidate], want: Want, chance: u64) -> Option<u32> {
                 .map_or_else(|| pick(candidates, Want::LeastBusy, chance), |c| Some(c.id))
         }
         Want::Rendezvous(key) => able().max_by_key(|c| mix(c.name ^ key)).map(|c| c.id),
-        Want::LeastBusy => able().min_by_key(|c| (c.behind, c.load(), mix(c.name ^ chance))).map(|c| c.id),
+        Want::LeastBusy | Want::Near(_) => {
+            let least = able().map(|c| c.takes).reduce(f64::min)?;
+            let far = |c: &Candidate| matches!(want, Want::Near(id) if id != c.id);
+            able()
+                .min_by_key(|c| (behind(c.takes, least), far(c), c.load(), mix(c.name ^ chance)))
+                .map(|c| c.id)
+        }
     }
+}
+
+/// How far what takes so long is behind what takes the least; 0 is as good.
+#[must_use]
+pub fn behind(takes: f64, least: f64) -> u32 {
+    let apart = (takes / least.max(f64::MIN_POSITIVE)).max(1.0);
+    // At most a few.
+    (apart.ln() / APART.ln()) as u32
 }
 
 impl Candidate {
@@ -107,7 +127,14 @@ mod tests {
     use super::*;
 
     fn master(id: u32, in_flight: u32, fit: bool) -> Candidate {
-        Candidate { id, name: hash(&format!("compile{id}.example.com")), in_flight, seats: 1, behind: 0, fit }
+        Candidate {
+            id,
+            name: hash(&format!("compile{id}.example.com")),
+            in_flight,
+            seats: 1,
+            takes: 1.0,
+            fit,
+        }
     }
 
     #[test]
@@ -126,8 +153,22 @@ mod tests {
 
     #[test]
     fn the_fastest_of_those_with_a_free_seat_is_asked() {
-        let slow = Candidate { behind: 2, ..master(0, 0, true) };
+        let slow = Candidate { takes: 2.0, ..master(0, 0, true) };
         assert_eq!(pick(&[slow, master(1, 3, true)], Want::LeastBusy, 7), Some(1));
+    }
+
+    #[test]
+    fn masters_that_are_hardly_apart_are_equally_fast() {
+        assert_eq!([1.0, 1.1, 1.39].map(|takes| behind(takes, 1.0)), [0, 0, 0]);
+        assert_eq!((behind(1.5, 1.0), behind(0.5, 1.0)), (1, 0));
+    }
+
+    #[test]
+    fn a_runs_files_are_asked_of_its_master_unless_that_is_slower() {
+        let pool = [master(0, 3, true), master(1, 1, true)];
+        assert_eq!(pick(&pool, Want::Near(0), 7), Some(0));
+        assert_eq!(pick(&[Candidate { takes: 2.0, ..pool[0] }, pool[1]], Want::Near(0), 7), Some(1));
+        assert_eq!(pick(&pool, Want::Near(5), 7), Some(1));
     }
 
     #[test]
@@ -189,7 +230,7 @@ mod tests {
         fn an_unfit_master_is_never_asked_while_a_fit_one_is_there(
             fits in proptest::collection::vec(any::<bool>(), 1..8),
             chance: u64,
-            want in prop_oneof![Just(Want::LeastBusy), (0_u32..8).prop_map(Want::Prefer), (0_u32..8).prop_map(Want::Stay), any::<u64>().prop_map(Want::Rendezvous)],
+            want in prop_oneof![Just(Want::LeastBusy), (0_u32..8).prop_map(Want::Prefer), (0_u32..8).prop_map(Want::Stay), (0_u32..8).prop_map(Want::Near), any::<u64>().prop_map(Want::Rendezvous)],
         ) {
             let pool: Vec<_> = (0_u32..).zip(&fits).map(|(id, fit)| master(id, id % 3, *fit)).collect();
             let asked = pick(&pool, want, chance).expect("the pool is not empty");

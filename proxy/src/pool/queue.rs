@@ -33,6 +33,8 @@ pub struct Waiter {
     pub agent: Option<Certname>,
     /// Whether it is that agent's own catalog, which is compiled once at a time.
     pub alone: bool,
+    /// A hash of the environment, where it is a catalog's.
+    pub environment: Option<u64>,
     /// What it asks of the choice of a master.
     pub want: Want,
     /// Masters that are not to be asked again.
@@ -183,7 +185,15 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn waiter(class: Class, since: Instant) -> Waiter {
-        Waiter { class, agent: None, alone: false, want: Want::LeastBusy, tried: Vec::new(), since }
+        Waiter {
+            class,
+            agent: None,
+            alone: false,
+            environment: None,
+            want: Want::LeastBusy,
+            tried: Vec::new(),
+            since,
+        }
     }
 
     fn of(agent: &str, since: Instant) -> Waiter {

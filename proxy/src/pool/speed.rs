@@ -16,8 +16,6 @@ const MOST: f64 = 4.0;
 /// is called slow gets little, so that what is known of it has to fade for it to be asked again: two answers in three seconds
 /// are what that costs.
 const HALVED: Duration = Duration::from_secs(30);
-/// Masters that are no further apart are equally fast: chance, and a server that warms up, make up for less.
-const APART: f64 = 1.4;
 
 /// One master's.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,17 +48,14 @@ impl Speed {
     }
 }
 
-/// How far behind the fastest one is that takes so long; 0 is as fast.
-#[must_use]
-pub fn behind(takes: Option<f64>, fastest: f64) -> u32 {
-    let apart = takes.map_or(1.0, |takes| takes / fastest.max(f64::MIN_POSITIVE)).max(1.0);
-    // At most a few.
-    (apart.ln() / APART.ln()) as u32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pool::pick;
+
+    fn behind(takes: Option<f64>, fastest: f64) -> u32 {
+        takes.map_or(0, |takes| pick::behind(takes, fastest))
+    }
 
     #[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
     fn start() -> Instant {
@@ -119,12 +114,6 @@ mod tests {
         });
         let asked = asked.count();
         assert!(asked < 600, "{asked} in ten minutes in which there were 6000 to give");
-    }
-
-    #[test]
-    fn masters_that_are_hardly_apart_are_equally_fast() {
-        assert_eq!([1.0, 1.1, 1.39].map(|takes| behind(Some(takes), 1.0)), [0, 0, 0]);
-        assert_eq!(behind(Some(0.5), 1.0), 0);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use stagedoor_config::certname::Certname;
 use stagedoor_config::master::{Master, Standing};
 
 use super::affinity::Affinity;
+use super::caches::{Caches, Costs};
 use super::canary::{self, Barred};
 use super::catalogs::{Became, Catalogs, Whose};
 use super::ejection::{Ejection, Out};
@@ -50,6 +51,7 @@ pub struct State {
     /// Agents whose catalog is being compiled, where that may be once at a time.
     compiling: BTreeSet<Certname>,
     service: Service,
+    costs: Costs,
     terms: Terms,
     hold: Hold,
     /// Kept between calls so that a choice allocates nothing.
@@ -79,6 +81,8 @@ pub struct Live {
     pub seats: Seats,
     /// How fast it is beside the others.
     pub speed: Speed,
+    /// What its JRubies have compiled.
+    pub caches: Caches,
     /// Whether it compiles what its peers compile.
     pub ejection: Ejection,
     joined: Instant,
@@ -128,6 +132,7 @@ impl Default for State {
             queue: Queue::default(),
             compiling: BTreeSet::new(),
             service: Service::default(),
+            costs: Costs::default(),
             terms: Terms::default(),
             hold: Hold::default(),
             scratch: Vec::new(),
@@ -172,6 +177,7 @@ impl State {
                 in_flight: 0,
                 seats: Seats::new(jrubies(master)),
                 speed: Speed::default(),
+                caches: Caches::default(),
                 ejection: Ejection::default(),
                 joined: now,
                 name: pick::hash(master.certname.as_str()),
@@ -236,7 +242,7 @@ impl State {
         candidates.extend(self.masters.iter().filter(|live| of(live) && !tried.contains(&live.id)).map(
             |live| {
                 let Live { id, name, in_flight, .. } = *live;
-                Candidate { id, name, in_flight, seats: 1, behind: 0, fit: live.fit(now) }
+                Candidate { id, name, in_flight, seats: 1, takes: 1.0, fit: live.fit(now) }
             },
         ));
         let picked = pick::pick(&candidates, want, chance);
@@ -271,7 +277,7 @@ impl State {
         live.why = bad;
         if flipped == Some(Verdict::Fit) {
             // It may have been started anew, or be another machine.
-            live.speed = Speed::default();
+            (live.speed, live.caches) = Default::default();
         }
         flipped
     }
@@ -340,6 +346,13 @@ impl State {
             // It is the node's own, or everybody's.
             Became::Failed if fails_elsewhere => None,
             Became::Failed => live.ejection.failed(environment?, agent, peers, now),
+        }
+    }
+
+    /// A master has dropped its caches of these environments, given as hashes; none named means all.
+    pub fn flushed(&mut self, id: u32, environments: &[u64]) {
+        if let Some(live) = self.masters.iter_mut().find(|live| live.id == id) {
+            live.caches.flushed(environments);
         }
     }
 

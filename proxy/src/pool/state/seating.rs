@@ -13,16 +13,22 @@ use stagedoor_config::class::Class;
 use stagedoor_config::proxy::share::Share;
 
 use super::{Live, State};
+use crate::pool::caches::JRuby;
 use crate::pool::pick::{self, Candidate};
 use crate::pool::queue::{Ticket, Waiter};
 use crate::pool::seat::Gauges;
-use crate::pool::speed;
 
 #[cfg(test)]
 mod tests;
 
 /// Left of an agent's patience when it is told that it waits in vain: for the answer to reach it.
 const MARGIN: Duration = Duration::from_secs(10);
+
+/// A catalog whose code is in a JRuby that is free goes before one whose code has to be read there, if it came no later than so
+/// long after it: what that saves is saved for everybody who waits, and nobody is overtaken by more than came meanwhile.
+const OVERTAKEN: Duration = Duration::from_secs(15);
+/// How many of those who wait behind are looked at for that: most environments of a site are among them.
+const OVERTAKES: usize = 32;
 
 /// What the settings say of seats.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +48,10 @@ pub struct Held {
     pub alone: Option<Certname>,
     /// When it was given the seat.
     pub since: Instant,
+    /// The JRuby that it has, as far as this door knows.
+    pub jruby: JRuby,
+    /// A hash of the environment that it compiles, and how old the JRuby's cache of it is.
+    pub compiles: Option<(u64, Option<Duration>)>,
 }
 
 /// What becomes of a request that wants a seat.
@@ -103,10 +113,10 @@ impl State {
     /// A request wants a seat, and its agent has this patience from the time it came.
     pub fn ask(&mut self, waiter: &Waiter, patience: Duration, now: Instant, chance: u64) -> Asked {
         if self.queue.is_empty()
-            && let Some(id) =
+            && let Some(seat) =
                 self.seats_for(|this, candidates| this.seat_for(waiter, now, chance, candidates))
         {
-            return Asked::Given(id, self.seat(id, waiter, now));
+            return Asked::Given(seat.id, self.seat(seat.id, waiter, now));
         }
         if !self.masters.iter().any(|live| live.could_seat(&waiter.tried)) {
             return Asked::Nobody;
@@ -132,12 +142,30 @@ impl State {
             return None;
         }
         let (ticket, id) = self.seats_for(|this, candidates| {
-            this.queue.in_order(seats).find_map(|(ticket, waiter)| {
+            let mut waiters = this.queue.in_order(seats);
+            let (ticket, waiter, found) = waiters.find_map(|(ticket, waiter)| {
                 if !this.masters.iter().any(|live| live.could_seat(&waiter.tried)) {
-                    return Some((ticket, None));
+                    return Some((ticket, waiter, None));
                 }
-                this.seat_for(waiter, now, chance, candidates).map(|id| (ticket, Some(id)))
-            })
+                this.seat_for(waiter, now, chance, candidates).map(|seat| (ticket, waiter, Some(seat)))
+            })?;
+            let Some(found) = found else { return Some((ticket, None)) };
+            let mut best = (ticket, found);
+            if waiter.environment.is_some() {
+                // What of its contemporaries has its code in a JRuby that is free goes before it.
+                let others = waiters.take(OVERTAKES).filter(|(_, other)| {
+                    other.environment.is_some_and(|_| other.since <= waiter.since + OVERTAKEN)
+                });
+                for (ticket, other) in others {
+                    if let Some(seat) = this.seat_for(other, now, chance, candidates)
+                        && pick::behind(best.1.takes, seat.takes) > 0
+                    {
+                        best = (ticket, seat);
+                    }
+                }
+            }
+            let (ticket, seat) = best;
+            Some((ticket, Some(seat.id)))
         })?;
         let waiter = self.queue.leave(ticket)?;
         if id.is_some() && waiter.class == Class::Catalog && self.queue.lengths().0 > 0 {
@@ -167,6 +195,12 @@ impl State {
         }
         if let Some(live) = self.masters.iter_mut().find(|live| live.id == id) {
             live.seats.give_back();
+            let compiled = held.compiles.filter(|_| answered);
+            live.caches.comes_back(held.jruby, compiled.map(|(environment, _)| environment), now);
+            if let Some((environment, age)) = compiled {
+                let slower = live.speed.takes(now).unwrap_or(1.0);
+                self.costs.saw(environment, age, took.as_secs_f64() / slower);
+            }
             if let Some(times) = times {
                 live.speed.saw(times, now);
             }
@@ -231,7 +265,7 @@ impl State {
         now: Instant,
         chance: u64,
         candidates: &mut Vec<Candidate>,
-    ) -> Option<u32> {
+    ) -> Option<Candidate> {
         if waiter.alone && waiter.agent.as_ref().is_some_and(|agent| self.compiling.contains(agent)) {
             return None;
         }
@@ -249,15 +283,19 @@ impl State {
         let known = there().filter_map(|live| live.speed.takes(now));
         let fastest = known.reduce(f64::min).unwrap_or(1.0);
         candidates.clear();
-        candidates.extend(free.map(|live| Candidate {
-            id: live.id,
-            name: live.name,
-            in_flight: live.seats.taken(),
-            seats: live.seats.ours(self.terms.share),
-            behind: speed::behind(live.speed.takes(now), fastest),
-            fit: true,
+        candidates.extend(free.map(|live| {
+            let cache = waiter.environment.map_or(1.0, |name| self.costs.of(live.caches.age(name, now)));
+            Candidate {
+                id: live.id,
+                name: live.name,
+                in_flight: live.seats.taken(),
+                seats: live.seats.ours(self.terms.share),
+                takes: live.speed.takes(now).unwrap_or(fastest) * cache,
+                fit: true,
+            }
         }));
-        pick::pick(candidates, waiter.want, chance)
+        let id = pick::pick(candidates, waiter.want, chance)?;
+        candidates.iter().find(|candidate| candidate.id == id).copied()
     }
 
     /// Whether it has a seat that nobody has, whoever may have it.
@@ -266,15 +304,18 @@ impl State {
     }
 
     fn seat(&mut self, id: u32, waiter: &Waiter, now: Instant) -> Held {
+        let (mut jruby, mut compiles) = Default::default();
         if let Some(live) = self.masters.iter_mut().find(|live| live.id == id) {
             live.in_flight += 1;
             live.seats.take();
             live.ejection.given(now);
+            compiles = waiter.environment.map(|name| (name, live.caches.age(name, now)));
+            jruby = live.caches.lend();
         }
         let alone = waiter.agent.clone().filter(|_| waiter.alone);
         if let Some(agent) = &alone {
             self.compiling.insert(agent.clone());
         }
-        Held { class: waiter.class, alone, since: now }
+        Held { class: waiter.class, alone, since: now, jruby, compiles }
     }
 }

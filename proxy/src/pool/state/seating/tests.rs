@@ -43,7 +43,8 @@ fn pool(jrubies: &[u16], now: Instant) -> State {
 
 fn waiter(class: Class, alone: Option<&str>, since: Instant) -> Waiter {
     let agent = alone.map(|agent| Certname::parse(agent).unwrap());
-    Waiter { class, alone: agent.is_some(), agent, want: Want::LeastBusy, tried: Vec::new(), since }
+    let (want, tried, environment) = (Want::LeastBusy, Vec::new(), None);
+    Waiter { class, alone: agent.is_some(), agent, environment, want, tried, since }
 }
 
 fn given(asked: Asked) -> (u32, Held) {
@@ -177,6 +178,58 @@ fn more_than_may_wait_are_turned_away_and_nobody_who_waits_is() {
     assert_eq!((small, catalogs, oldest), (2, 0, Some(now)));
 }
 
+/// A pool that knows what a cold environment costs.
+fn pool_with_costs(jrubies: &[u16], now: Instant) -> State {
+    let mut state = pool(jrubies, now);
+    for _ in 0..50 {
+        state.costs.saw(0, None, 2.5);
+        state.costs.saw(0, Some(SECOND), 1.0);
+    }
+    state
+}
+
+fn catalog_of(environment: u64, since: Instant) -> Waiter {
+    Waiter { environment: Some(environment), ..waiter(Class::Catalog, None, since) }
+}
+
+#[test]
+fn a_catalog_goes_where_its_environments_code_is_and_nobody_waits_for_that() {
+    let now = start();
+    let mut state = pool_with_costs(&[1, 1], now);
+    let (one, held_one) = given(state.ask(&catalog_of(1, now), PATIENCE, now, 0));
+    let (two, held_two) = given(state.ask(&catalog_of(2, now), PATIENCE, now, 0));
+    state.unseat(one, &held_one, true, now);
+    state.unseat(two, &held_two, true, now);
+    for chance in 0..20 {
+        for (environment, master) in [(1, one), (2, two)] {
+            let (id, held) = given(state.ask(&catalog_of(environment, now), PATIENCE, now, chance));
+            assert_eq!(id, master);
+            state.unseat(id, &held, true, now);
+        }
+    }
+    let _seat = given(state.ask(&catalog_of(1, now), PATIENCE, now, 0));
+    assert_eq!(given(state.ask(&catalog_of(1, now), PATIENCE, now, 0)).0, two);
+}
+
+#[test]
+fn of_catalogs_that_came_at_about_one_time_the_one_goes_first_whose_code_is_there() {
+    let now = start();
+    let mut state = pool_with_costs(&[1], now);
+    let (id, held) = given(state.ask(&catalog_of(1, now), PATIENCE, now, 0));
+    let first = waits(state.ask(&catalog_of(2, now), PATIENCE, now, 0));
+    let near = waits(state.ask(&catalog_of(1, now + OVERTAKEN), PATIENCE, now, 0));
+    let far = waits(state.ask(&catalog_of(1, now + OVERTAKEN + SECOND), PATIENCE, now, 0));
+    state.unseat(id, &held, true, now);
+    let mut called = |expected| {
+        let (who, Called::To(id, held)) = state.call(now, 0).unwrap() else { panic!("a seat") };
+        assert_eq!(who, expected);
+        state.unseat(id, &held, true, now);
+    };
+    called(near);
+    called(first);
+    called(far);
+}
+
 /// What happens to the pool.
 #[derive(Debug, Clone)]
 enum Event {
@@ -227,13 +280,14 @@ struct Day {
 }
 
 impl Day {
-    fn ask(&mut self, waiter: Waiter, chance: u64) {
+    fn ask(&mut self, mut waiter: Waiter, chance: u64) {
         match self.state.ask(&waiter, PATIENCE, self.now, chance) {
             Asked::Given(id, held) => self.seat(id, held, waiter),
             Asked::Waits { ticket, instead_of, .. } => {
                 if let Some(older) = instead_of {
                     let older = self.waiting.remove(&older).expect("somebody who waited");
                     assert_eq!(older.agent, waiter.agent, "whose place is taken is the same agent");
+                    waiter.since = waiter.since.min(older.since);
                 }
                 assert!(self.waiting.insert(ticket, waiter).is_none(), "a ticket is given once");
             }
@@ -244,13 +298,29 @@ impl Day {
     }
 
     fn call(&mut self, chance: u64) {
-        while let Some((ticket, called)) = self.state.call(self.now, chance) {
+        loop {
+            let first = self.first(chance);
+            let Some((ticket, called)) = self.state.call(self.now, chance) else { break };
             let waiter = self.waiting.remove(&ticket).expect("who is called was waiting");
             match called {
-                Called::To(id, held) => self.seat(id, held, waiter),
+                Called::To(id, held) => {
+                    let first = first.expect("somebody could have a seat");
+                    let overtakes = first.class == Class::Catalog
+                        && waiter.class == Class::Catalog
+                        && waiter.since <= first.since + OVERTAKEN;
+                    assert!(overtakes || first == waiter, "{waiter:?} before {first:?}");
+                    self.seat(id, held, waiter);
+                }
                 Called::Nobody => assert!(!self.anybody(&waiter)),
             }
         }
+    }
+
+    /// Whose turn it is of those who could have a seat now.
+    fn first(&self, chance: u64) -> Option<Waiter> {
+        let mut waiters = self.state.queue.in_order(self.state.seats_in_all());
+        let could = |one: &Waiter| self.state.seat_for(one, self.now, chance, &mut Vec::new()).is_some();
+        waiters.find_map(|(_, waiter)| could(waiter).then(|| waiter.clone()))
     }
 
     fn seat(&mut self, id: u32, held: Held, waiter: Waiter) {
@@ -275,8 +345,9 @@ impl Day {
         match event {
             Event::Ask { catalog, agent, want } => {
                 let class = if catalog { Class::Catalog } else { Class::FileContent };
+                let environment = catalog.then_some(agent as u64 % 3);
                 let agent = catalog.then(|| format!("web{agent}"));
-                self.ask(Waiter { want, ..waiter(class, agent.as_deref(), self.now) }, chance);
+                self.ask(Waiter { want, environment, ..waiter(class, agent.as_deref(), self.now) }, chance);
             }
             Event::Answered(which) if !self.seated.is_empty() => {
                 let (id, held, _) = self.seated.swap_remove(which % self.seated.len());
@@ -364,7 +435,7 @@ proptest! {
     ) {
         let now = start();
         let roster = jrubies.iter().enumerate().map(|(at, many)| master(at, *many)).collect();
-        let state = pool(&jrubies, now);
+        let state = pool_with_costs(&jrubies, now);
         let mut day = Day { state, roster, now, waiting: BTreeMap::new(), seated: Vec::new() };
         for (event, chance) in events {
             day.happens(event, chance);
