@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
@@ -38,6 +38,10 @@ const REAL: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 22, 1), Ipv4Addr::new(127, 0,
 /// For every agent to run once: the real ones share two cores with Puppet Servers that start.
 const A_RUN_OF_EACH: Duration = Duration::from_secs(180);
 
+/// Between two real runs while a master changes, and looks whether they are waited for.
+const REST: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(200);
+
 pub(super) fn a_site_moves_back_and_over_again_while_agents_run(lab: &Lab) -> Result<()> {
     let recording = Recording::of_a_webserver(lab)?;
     let fleet = Fleet::at(lab, recording, &SOURCES)?;
@@ -50,13 +54,18 @@ pub(super) fn a_site_moves_back_and_over_again_while_agents_run(lab: &Lab) -> Re
     fleet.warm_up(lab)?;
     let others: Vec<String> = fleet.certnames().map(str::to_owned).collect();
     let names = real.iter().map(|agent| agent.certname.clone());
-    let site = Site { lab, everybody: others.iter().cloned().chain(names).collect(), others };
+    let site = Site {
+        lab,
+        everybody: others.iter().cloned().chain(names).collect(),
+        others,
+        waits: AtomicBool::new(false),
+    };
 
     let over = AtomicBool::new(false);
     let (outcomes, runs, moved) = thread::scope(|scope| {
         let over = &over;
         let outcomes = scope.spawn(|| fleet.keep_running(over));
-        let runs = scope.spawn(|| keep_running(&real, over));
+        let runs = scope.spawn(|| keep_running(&real, &site.waits, over));
         let moved = there_and_back(&site);
         over.store(true, Ordering::Relaxed);
         let outcomes = outcomes.join().map_err(|_| anyhow!("the fleet panicked"))?;
@@ -110,6 +119,8 @@ struct Site<'a> {
     everybody: Vec<String>,
     /// All but the real ones, whose runs take seconds.
     others: Vec<String>,
+    /// Whether all of them are waited for, so that the real ones do not rest.
+    waits: AtomicBool,
 }
 
 impl Site<'_> {
@@ -142,6 +153,7 @@ impl Site<'_> {
 
     /// Every agent runs, and each address is on one side alone; all of them together on these.
     fn stays(&self, what: &str, ways: &[&str]) -> Result<()> {
+        self.waits.store(true, Ordering::Relaxed);
         // Whoever was being let in while it changed is in by now.
         self.compile(&self.others, &self.lab.masters())?;
         let since = now()?;
@@ -153,6 +165,7 @@ impl Site<'_> {
         for (source, side) in &sides {
             ensure!(side.len() == 1, "{what}: {source} was on both sides");
         }
+        self.waits.store(false, Ordering::Relaxed);
         let used: BTreeSet<&str> = sides.values().flatten().copied().collect();
         ensure!(used.iter().eq(ways.iter()), "{what}: expected the ways {ways:?}, saw {used:?} in {sides:?}");
         let count = |way| sides.values().filter(|side| side.contains(way)).count();
@@ -166,9 +179,11 @@ impl Site<'_> {
 
     /// The same with the name at a master.
     fn stays_without_door(&self, master: &Master) -> Result<()> {
+        self.waits.store(true, Ordering::Relaxed);
         self.compile(&self.others, std::slice::from_ref(master))?;
         let since = now()?;
         self.compile(&self.everybody, std::slice::from_ref(master))?;
+        self.waits.store(false, Ordering::Relaxed);
         let sides = self.sides(&since)?;
         ensure!(sides.is_empty(), "agents came to the door although the name does not lead there: {sides:?}");
         Ok(())
@@ -235,8 +250,9 @@ struct RealRun {
     told_to_come_back: usize,
 }
 
-/// One after the other, so that one always runs: two at once would take both cores from the servers that start meanwhile.
-fn keep_running(agents: &[Agent], over: &AtomicBool) -> Result<Vec<RealRun>> {
+/// One after the other, and while a master changes with a rest in between: two at once would take both cores from the server
+/// that starts. Several runs still meet each change.
+fn keep_running(agents: &[Agent], waits: &AtomicBool, over: &AtomicBool) -> Result<Vec<RealRun>> {
     let mut runs = Vec::new();
     for (agent, source) in agents.iter().zip(REAL).cycle() {
         if over.load(Ordering::Relaxed) {
@@ -249,6 +265,10 @@ fn keep_running(agents: &[Agent], over: &AtomicBool) -> Result<Vec<RealRun>> {
             failure: failed.then(|| format!("{} ended with {}:\n{said}", agent.certname, ended.code)),
             told_to_come_back: said.matches("before retrying the request").count(),
         });
+        let ended = Instant::now();
+        while ended.elapsed() < REST && !waits.load(Ordering::Relaxed) && !over.load(Ordering::Relaxed) {
+            thread::sleep(LOOK);
+        }
     }
     Ok(runs)
 }
