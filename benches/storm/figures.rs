@@ -84,11 +84,11 @@ pub(crate) fn show(site: &Site, all: &[[Figures; 6]]) {
     }
 }
 
-fn mean(all: &[Duration]) -> f64 {
+pub(crate) fn mean(all: &[Duration]) -> f64 {
     all.iter().map(Duration::as_secs_f64).sum::<f64>() / all.len().max(1) as f64
 }
 
-fn quantile(all: &mut [Duration], part: f64) -> f64 {
+pub(crate) fn quantile(all: &mut [Duration], part: f64) -> f64 {
     all.sort_unstable();
     let at = ((all.len() as f64 * part) as usize).min(all.len().saturating_sub(1));
     all.get(at).map_or(0.0, Duration::as_secs_f64)

@@ -1,7 +1,8 @@
 //! Whole agent runs against the door's pool and the balancers it replaces: the same arrivals and sizes for each.
 //!
-//! Time is simulated, so that a day of a site takes seconds and nothing but the policy differs: no sockets, no TLS, no
-//! machine. README.md says how to read it.
+//! With `--simulate` time is a number, so that a day of a site takes seconds and nothing but the policy differs: no
+//! sockets, no TLS, no machine. Without it the programs themselves are measured, over sockets. README.md says how to read
+//! both.
 
 #![expect(
     clippy::indexing_slicing,
@@ -16,6 +17,7 @@ mod machine;
 mod plot;
 mod simulate;
 mod site;
+mod sockets;
 mod work;
 
 use std::path::PathBuf;
@@ -30,10 +32,13 @@ use simulate::simulate;
 use site::{JRUBIES, MASTERS, SITES, Site};
 use work::runs;
 
-/// Compares balancers by simulated sites.
+/// Compares balancers by sites that are simulated, or played over sockets. Build everything first:
+/// cargo build --release -p stagedoor -p benches
 #[derive(Debug, Parser)]
 struct Args {
-    /// By simulated time, which is the only way so far.
+    #[command(flatten)]
+    sockets: sockets::Args,
+    /// By simulated time.
     #[arg(long)]
     simulate: bool,
     /// How many seeds, one after the other from `--seed`.
@@ -76,8 +81,11 @@ fn balancers(seed: u64) -> [Box<dyn Balancer>; 6] {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if !args.simulate || args.seeds == 0 || args.runs < 100 {
-        bail!("expected --simulate, at least one seed and a hundred runs");
+    if !args.simulate {
+        return sockets::measure(&args.sockets, args.seed);
+    }
+    if args.seeds == 0 || args.runs < 100 {
+        bail!("expected at least one seed and a hundred runs");
     }
     let keys: Vec<&str> = SITES.iter().map(|site| site.key).collect();
     if let Some(unknown) = args.sites.iter().find(|site| !keys.contains(&site.as_str())) {
