@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use stagedoor_config::master::{JETTY_HEADER_LIMIT, Kind, Master, Standing};
 
 use super::*;
+use crate::pool::catalogs::{Became, Whose};
 use crate::pool::seal::{At, Outcome};
+use crate::pool::state::Cataloged;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -236,6 +238,9 @@ enum Event {
     Answered(usize),
     HungUp(usize),
     Refused(usize),
+    Failed(usize),
+    Unconnected { master: u32 },
+    Restarted { master: u32 },
     Probed { master: u32, good: bool },
     Gauged { master: u32, free: u32, locked: bool },
     Unsealed { master: u32 },
@@ -257,6 +262,9 @@ fn event() -> impl Strategy<Value = Event> {
         6 => any::<usize>().prop_map(Event::Answered),
         2 => any::<usize>().prop_map(Event::HungUp),
         1 => any::<usize>().prop_map(Event::Refused),
+        2 => any::<usize>().prop_map(Event::Failed),
+        1 => (0_u32..4).prop_map(|master| Event::Unconnected { master }),
+        1 => (0_u32..4).prop_map(|master| Event::Restarted { master }),
         1 => (0_u32..4, any::<bool>()).prop_map(|(master, good)| Event::Probed { master, good }),
         1 => (0_u32..4, 0_u32..5, any::<bool>()).prop_map(|(master, free, locked)| Event::Gauged { master, free, locked }),
         1 => (0_u32..4).prop_map(|master| Event::Unsealed { master }),
@@ -333,7 +341,19 @@ impl Day {
         let kept = held.class == Class::Catalog && self.state.hold.left(self.now).is_some();
         assert!(!kept, "a catalog that is kept");
         assert!(live.seats.taken() <= live.seats.jrubies().0, "more seats than JRubies");
+        let few = live.ejection.seats(self.now).filter(|_| any_fit);
+        assert!(few.is_none_or(|few| live.seats.taken() <= few), "more seats than it has on probation");
         self.seated.push((id, held, waiter));
+    }
+
+    /// What became of a catalog is told before its seat is given back; nothing of a file.
+    fn cataloged(&mut self, id: u32, held: &Held, waiter: &Waiter, became: Became) {
+        let Some(environment) = waiter.environment else { return };
+        let name = format!("e{environment}");
+        let agent = waiter.agent.as_ref().map_or(0, |agent| pick::hash(agent.as_str()));
+        let whose = Whose::Agents(Some(&name));
+        let cataloged = Cataloged { whose, agent, became, begun: held.since };
+        let _out = self.state.cataloged(id, cataloged, self.now);
     }
 
     fn anybody(&self, waiter: &Waiter) -> bool {
@@ -349,7 +369,8 @@ impl Day {
                 self.ask(Waiter { want, environment, ..waiter(class, agent.as_deref(), self.now) }, chance);
             }
             Event::Answered(which) if !self.seated.is_empty() => {
-                let (id, held, _) = self.seated.swap_remove(which % self.seated.len());
+                let (id, held, waiter) = self.seated.swap_remove(which % self.seated.len());
+                self.cataloged(id, &held, &waiter, Became::Compiled(SECOND));
                 self.state.unseat(id, &held, true, self.now);
             }
             Event::Refused(which) if !self.seated.is_empty() => {
@@ -364,7 +385,18 @@ impl Day {
                 assert!(self.state.leave(ticket), "who waits may leave");
                 assert!(!self.state.leave(ticket), "once");
             }
-            Event::Answered(_) | Event::Refused(_) | Event::HungUp(_) => {}
+            Event::Failed(which) if !self.seated.is_empty() => {
+                let (id, held, waiter) = self.seated.swap_remove(which % self.seated.len());
+                self.cataloged(id, &held, &waiter, Became::Failed);
+                self.state.unseat(id, &held, false, self.now);
+            }
+            Event::Answered(_) | Event::Refused(_) | Event::Failed(_) | Event::HungUp(_) => {}
+            Event::Unconnected { master } => {
+                let _flip = self.state.unconnected(master, "refused", 3);
+            }
+            Event::Restarted { master } => {
+                let _anew = self.state.has_been_up(master, Duration::ZERO, self.now);
+            }
             Event::Probed { master, good } => {
                 let bad = (!good).then(|| "503".to_owned());
                 let _flip = self.state.probed(master, bad, 2, 3);
