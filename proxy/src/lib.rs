@@ -10,11 +10,11 @@
 //!                                    │                                       └─ refused ───► answer
 //!                                    └─ pass ─► pick ─► bytes, untouched ────────────────────────────────────────────► compile master (open), other backends
 //! any failure ─► answer (one table: status, Retry-After, words)       every outcome ─► observe (one access line, counters, histograms)
-//! beside it: probe ─► health ─► pool    catalogs ─► ejection ─► pool    gauges ─► seat ─► pool    outsider ─► seal ─► pool    resolve ─► pool    files watched ─► one swap    admin ◄─ operator
+//! beside it: probe ─► health ─► pool    catalogs ─► ejection ─► pool    gauges ─► seat ─► pool    answers ─► speed, caches ─► pool    outsider ─► seal ─► pool    resolve ─► pool    files watched ─► one swap    admin ◄─ operator
 //! ```
 //!
-//! Each step is a module of its name; queue, pick, probe, health, gauges, seat, outsider, seal and resolve are in [`pool`],
-//! and canary, for the one agent whose master is not picked. What the steps share:
+//! Each step is a module of its name; queue, pick, probe, health, gauges, seat, speed, caches, outsider, seal and resolve are in
+//! [`pool`], and canary, for the one agent whose master is not picked. What the steps share:
 //!
 //! | module | holds |
 //! |---|---|

@@ -19,6 +19,8 @@ use crate::pool::queue::{Ticket, Waiter};
 use crate::pool::seat::Gauges;
 
 #[cfg(test)]
+mod day;
+#[cfg(test)]
 mod tests;
 
 /// Left of an agent's patience when it is told that it waits in vain: for the answer to reach it.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use stagedoor_config::master::{Check, JETTY_HEADER_LIMIT, Kind};
 
 use super::*;
+use crate::pool::seal::{At, Outcome};
 use crate::way::Side;
 
 fn master(name: &str, standing: Standing) -> Master {
