@@ -73,6 +73,17 @@ impl Door {
 
     /// Starts it with whom it has on its roster.
     pub(crate) fn start_as(&self, entrance: Entrance, mom: &Mom) -> Result<()> {
+        self.start_with(&self.settings_text(entrance, mom), mom)
+    }
+
+    /// Ends it and starts it so that it does not look at what JRubies have compiled.
+    pub(crate) fn restart_without_affinity(&self, mom: &Mom) -> Result<()> {
+        self.end()?;
+        let usual = self.settings_text(Entrance::Ends, mom);
+        self.start_with(&format!("{usual}\n[seats]\naffinity = false\n"), mom)
+    }
+
+    fn start_with(&self, settings: &str, mom: &Mom) -> Result<()> {
         let program = program()?;
         let folder = self.folder();
         make_folder(&folder)?;
@@ -80,7 +91,7 @@ impl Door {
         copy(&own.certificate, &folder.join("door.pem"))?;
         copy(&own.key, &folder.join("door.key"))?;
         fs::set_permissions(folder.join("door.key"), fs::Permissions::from_mode(0o600))?;
-        write(&self.settings(), &self.settings_text(entrance, mom))?;
+        write(&self.settings(), settings)?;
         succeed(Command::new(&program).args(["check", "--config"]).arg(self.settings()))
             .context("the door refuses its settings")?;
         let mut door = Command::new(&program);

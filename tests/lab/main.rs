@@ -19,6 +19,7 @@ mod door;
 mod door_ca;
 mod enroller;
 mod fleet;
+mod haproxy;
 mod install;
 mod lab;
 mod machine;
@@ -32,6 +33,7 @@ mod program;
 mod puppet_server;
 mod puppetdb;
 mod recording;
+mod replay;
 mod scenarios;
 mod sealing;
 mod second;
@@ -76,6 +78,8 @@ enum Action {
     List,
     /// Run these scenarios.
     Run { names: Vec<String> },
+    /// Measure, on a lab that is up, what the door's affinity is worth beside HAProxy: a quarter of an hour.
+    Replay,
     /// Name the Debian packages that are missing here, one a line.
     Missing,
 }
@@ -98,6 +102,11 @@ fn act(arguments: &Arguments) -> Result<ExitCode> {
         Some(Action::Door) => lab.restart_door()?,
         Some(Action::Masters { count }) => masters(&lab, *count)?,
         Some(Action::List) => list(),
+        Some(Action::Replay) => {
+            lab.require_running()?;
+            lab.heal(Masters::Two)?;
+            replay::replay(&lab)?;
+        }
         Some(Action::Missing) => install::missing().iter().for_each(|package| println!("{package}")),
         Some(Action::Run { names }) => return play(&lab, &named(names)?, arguments.keep),
         None => return play(&lab, &scenarios::ALL.iter().collect::<Vec<_>>(), arguments.keep),

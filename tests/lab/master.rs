@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::access_log::AccessLog;
 use crate::classification::Classification;
 use crate::door_ca::DoorCa;
-use crate::machine::{Host, PORT, write};
+use crate::machine::{DOOR, Host, PORT, write};
 use crate::mom::Credentials;
 use crate::node::Node;
 use crate::patience::{until, when};
@@ -176,6 +176,13 @@ impl Master {
     pub(crate) fn flush_pool(&self) -> Result<Ended> {
         let mut curl = self.ask("/puppet-admin-api/v1/jruby-pool", Some(&self.door_ca.door()));
         curl.args(stated(DEPLOYMENT)).args(["--fail", "--request", "DELETE", "--max-time", "300"]);
+        run(&mut curl)
+    }
+
+    /// Has it forget every environment, as a deployment does; whether it did.
+    pub(crate) fn flush_environments(&self) -> Result<Ended> {
+        let mut curl = self.ask("/puppet-admin-api/v1/environment-cache", Some(&self.door_ca.door()));
+        curl.args(stated(DOOR.name)).args(["--fail", "--request", "DELETE"]);
         run(&mut curl)
     }
 

@@ -104,6 +104,17 @@ impl Process {
             .with_context(|| format!("{}: cannot remove it", self.record().display()))
     }
 
+    /// The processor time that it has used, of all its threads.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let pid = self.pid().with_context(|| format!("{} does not run", self.name))?;
+        let stat = read(Path::new(&format!("/proc/{}/stat", pid.as_raw_nonzero())))?;
+        // After the name, which may hold anything, in parentheses.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|ticks| ticks.parse::<u64>().ok());
+        let ticks = ticks(11).zip(ticks(12)).with_context(|| format!("cannot read {stat:?}"))?;
+        Ok(Duration::from_millis((ticks.0 + ticks.1) * 10))
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         match self.pid() {
             Some(pid) => kill_process(pid, signal).with_context(|| format!("cannot signal {}", self.name)),

@@ -155,7 +155,9 @@ impl Count {
     }
 
     fn of(&self, lab: &Lab, at: usize, environment: &str, status: u16) -> Result<usize> {
-        let catalogs = lab.masters()[at].access_log().catalogs_since(self.marks[at])?;
+        let masters = lab.masters();
+        let (master, mark) = masters.iter().zip(self.marks).nth(at).context("there are two masters")?;
+        let catalogs = master.access_log().catalogs_since(mark)?;
         let is = catalogs.iter().filter(|one| one.environment() == Some(environment) && one.status == status);
         Ok(is.count())
     }
@@ -163,9 +165,9 @@ impl Count {
     /// The door says of each master that it failed as many as that one logged, all of them in this environment; together these.
     fn is_told_by_the_door(&self, lab: &Lab, environment: &str, all: usize) -> Result<()> {
         let mut sum = 0;
-        for (at, master) in lab.masters().iter().enumerate() {
+        for ((at, master), before) in lab.masters().iter().enumerate().zip(self.failed) {
             let logged = self.of(lab, at, environment, 500)?;
-            let told = failed(lab, master)? - self.failed[at];
+            let told = failed(lab, master)? - before;
             ensure!(
                 told == u64::try_from(logged)?,
                 "{} logged {logged} failed catalogs, and the door {told}",
