@@ -20,7 +20,7 @@ enum Shown {
     Count,
 }
 
-const ROWS: [(&str, Shown); 15] = [
+const ROWS: [(&str, Shown); 14] = [
     ("run mean", Shown::Ratio(" s")),
     ("run p95", Shown::Ratio(" s")),
     ("run p99", Shown::Ratio(" s")),
@@ -32,7 +32,6 @@ const ROWS: [(&str, Shown); 15] = [
     ("runs that came to their end", Shown::Count),
     ("failed runs", Shown::Count),
     ("told to come back", Shown::Count),
-    ("masters taken for dead", Shown::Count),
     ("CPU of the balancer", Shown::Ratio(" s")),
     ("CPU of agents and masters", Shown::Ratio(" s")),
     ("CPU of the machine", Shown::Ratio(" s")),
@@ -51,7 +50,7 @@ pub(crate) struct Cpus {
 
 impl Figures {
     /// Of what agents saw: those after the first tenth, when the site is warm, and every failure.
-    pub(crate) fn new(told: &[Told], dead: usize, scale: Scale, cpu: Cpus) -> Self {
+    pub(crate) fn new(told: &[Told], scale: Scale, cpu: Cpus) -> Self {
         let warm = told.get(told.len() / 10..).unwrap_or_default();
         let site = |of: &dyn Fn(&Told) -> Vec<std::time::Duration>| -> Vec<_> {
             warm.iter().flat_map(of).map(|wall| scale.site(wall)).collect()
@@ -72,7 +71,6 @@ impl Figures {
             (told.len() - failed) as f64,
             failed as f64,
             told.iter().map(|told| told.returns).sum::<usize>() as f64,
-            dead as f64,
             cpu.balancer,
             cpu.load,
             cpu.machine,

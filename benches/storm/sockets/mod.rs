@@ -53,7 +53,7 @@ pub(crate) struct Args {
     /// For how many seconds of real time runs begin, for each balancer in each cell and round.
     #[arg(long, default_value_t = 45.0)]
     seconds: f64,
-    /// A look, under six minutes: one round of 15 seconds.
+    /// A look, some six minutes: one round of 15 seconds.
     #[arg(long)]
     quick: bool,
     /// Which sites, all unless said.
@@ -62,7 +62,7 @@ pub(crate) struct Args {
     /// Which balancers, all unless said; the others are held against the first.
     #[arg(long, value_delimiter = ',')]
     programs: Vec<Program>,
-    /// A turn is void, and repeated once, where the machine was busy for more than this part of the time.
+    /// A turn is void, and repeated once, where the machine was busy for more than this part of the time; with 1 none is.
     #[arg(long, default_value_t = 0.7)]
     void_above: f64,
 }
@@ -182,21 +182,26 @@ impl Bench {
         // The balancer is a child of this process, and counted with it.
         let load = Cpu::of(own)?.since(&before.2) / 1e6 - balancers;
         let machine = Machine::now()?.since(before.0);
-        let void = machine.part > self.void_above || busiest > self.void_above.max(FULL);
         let dead = balancer.taken_for_dead()?;
+        let void = if machine.part > self.void_above || busiest > self.void_above.max(FULL) {
+            "; VOID, the machine was busy"
+        } else if dead > usize::from(cell.killed().is_some()) && self.void_above < 1.0 {
+            "; VOID, masters that lived were taken for dead"
+        } else {
+            ""
+        };
         println!(
             "{:.0} s, machine {:.0} % busy, {:.0} % at most; CPU {balancers:.1} s of it, {load:.1} s of agents and \
-             masters, {:.1} s of the machine; {} runs, {}; masters taken for dead: {dead}{}",
+             masters, {:.1} s of the machine; {} runs, {}; masters taken for dead: {dead}{void}",
             began.elapsed().as_secs_f64(),
             machine.part * 100.0,
             busiest * 100.0,
             machine.seconds,
             runs.len(),
             figures::failures(&told),
-            if void { "; VOID" } else { "" },
         );
         let cpu = Cpus { balancer: balancers, load, machine: machine.seconds };
-        Ok((!void).then(|| Figures::new(&told, dead, self.scale, cpu)))
+        Ok(void.is_empty().then(|| Figures::new(&told, self.scale, cpu)))
     }
 
     /// What each agent saw, in the order in which they began.
