@@ -135,6 +135,11 @@ impl Master {
         self.server.folder().join("conf.d").join(name)
     }
 
+    /// The same as the package brought it.
+    pub(crate) fn packaged(&self, name: &str) -> PathBuf {
+        self.server.package().join("conf.d").join(name)
+    }
+
     /// Answers a door and nobody else. Of one that runs.
     pub(crate) fn is_sealed(&self) -> Result<bool> {
         let answers = |shown: Option<&Credentials>| {

@@ -19,9 +19,6 @@ use crate::master::Master;
 use crate::patience::{until, when};
 use crate::program::{Ended, run};
 
-/// What Debian's package ships, which the way back must restore.
-const PACKAGED_AUTH: &str = "/etc/puppet/puppetserver/conf.d/auth.conf";
-
 pub(super) fn a_master_is_opened_and_sealed_by_puppet_runs_alone(lab: &Lab) -> Result<()> {
     let [_, master] = lab.masters();
     let forger = Forger::of(lab)?;
@@ -61,8 +58,8 @@ fn there_and_back(master: &Master) -> Result<()> {
     ensure!(opened.output.contains("client-auth changed"), "an odd run:\n{}", opened.said());
     let webserver = read(&master.settings("webserver.conf"))?;
     ensure!(
-        read(&master.settings("auth.conf"))? == read(PACKAGED_AUTH.as_ref())?,
-        "auth.conf is not as shipped"
+        read(&master.settings("auth.conf"))? == read(&master.packaged("auth.conf"))?,
+        "auth.conf is not as it was laid out"
     );
     ensure!(
         webserver.contains("client-auth: want\n")
@@ -72,7 +69,7 @@ fn there_and_back(master: &Master) -> Result<()> {
         "webserver.conf is not as it was laid out:\n{webserver}"
     );
     saw(
-        "opened by one run and one restart: header identity off first, auth.conf as Debian ships it, byte for byte",
+        "opened by one run and one restart: header identity off first, auth.conf as it was laid out, byte for byte",
     );
     changes_nothing(master, || master.unseal_by_puppet())?;
 
