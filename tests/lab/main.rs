@@ -79,7 +79,11 @@ enum Action {
     /// Run these scenarios.
     Run { names: Vec<String> },
     /// Measure, on a lab that is up, what the door's affinity is worth beside HAProxy: a quarter of an hour.
-    Replay,
+    Replay {
+        /// In each of them every balancer has its turn, two to four minutes.
+        #[arg(long, default_value_t = 2)]
+        rounds: usize,
+    },
     /// Name the Debian packages that are missing here, one a line.
     Missing,
 }
@@ -102,10 +106,10 @@ fn act(arguments: &Arguments) -> Result<ExitCode> {
         Some(Action::Door) => lab.restart_door()?,
         Some(Action::Masters { count }) => masters(&lab, *count)?,
         Some(Action::List) => list(),
-        Some(Action::Replay) => {
+        Some(Action::Replay { rounds }) => {
             lab.require_running()?;
             lab.heal(Masters::Two)?;
-            replay::replay(&lab)?;
+            replay::replay(&lab, *rounds)?;
         }
         Some(Action::Missing) => install::missing().iter().for_each(|package| println!("{package}")),
         Some(Action::Run { names }) => return play(&lab, &named(names)?, arguments.keep),

@@ -25,8 +25,6 @@ const MODULES: usize = 28;
 const CLASSES: usize = 6;
 const RESOURCES: usize = 9;
 
-/// Rounds, in each of which every balancer has its turn.
-const ROUNDS: usize = 2;
 /// How often in a turn every cache is flushed, as a deploy does it.
 const FLUSHES: usize = 2;
 /// Runs of each environment's agent between two flushes.
@@ -51,7 +49,7 @@ struct Turn {
     waited: Duration,
 }
 
-pub(crate) fn replay(lab: &Lab) -> Result<()> {
+pub(crate) fn replay(lab: &Lab, rounds: usize) -> Result<()> {
     let code = Code::deploy(lab)?;
     let recording = Recording::of_a_webserver(lab)?;
     let fleets = code.names.iter().map(|name| Fleet::of(lab, recording.in_environment(name)?, 1));
@@ -59,7 +57,7 @@ pub(crate) fn replay(lab: &Lab) -> Result<()> {
     println!("replay: {ENVIRONMENTS} environments of {MODULES} modules, two masters of two JRubies");
     // Java is to have compiled what it compiles often before anybody is measured.
     part(&fleets, 3)?;
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let mut order = [Through::Door, Through::DoorWithoutAffinity, Through::HaProxy];
         order.rotate_left(round % 3);
         for through in order {
