@@ -22,8 +22,8 @@ use crate::recording::Recording;
 /// Environments; names are as long as `production`.
 const ENVIRONMENTS: usize = 12;
 const MODULES: usize = 28;
-const CLASSES: usize = 6;
-const RESOURCES: usize = 9;
+const CLASSES: usize = 4;
+const RESOURCES: usize = 4;
 
 /// How often in a turn every cache is flushed, as a deploy does it.
 const FLUSHES: usize = 2;
