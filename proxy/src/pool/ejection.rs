@@ -19,6 +19,8 @@ const COUNTED: usize = 3;
 const FIRST: Duration = Duration::from_secs(30);
 /// The longest that it is out, after several times.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
+/// For how long whoever was started anew has few seats at most: it may be asked for no catalog, or PuppetDB may be down.
+const STARTS: Duration = Duration::from_secs(2 * 60);
 /// A failure that nothing has followed for so long is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(10 * 60);
 /// Environments of one master that are kept, as many as its catalogs are counted by; agents name them, so that there is an
@@ -57,9 +59,10 @@ enum Is {
     OnProbation {
         seats: u32,
     },
-    /// It was started a while ago, and has so many seats.
+    /// It was started a while ago, and has so many seats until then.
     Starting {
         seats: u32,
+        until: Instant,
     },
 }
 
@@ -88,7 +91,7 @@ impl Ejection {
             }
             self.compiled.insert(environment.into(), begun);
         }
-        if let Is::OnProbation { seats } | Is::Starting { seats } = &mut self.is {
+        if let Is::OnProbation { seats } | Is::Starting { seats, .. } = &mut self.is {
             *seats = seats.saturating_mul(2);
             if *seats >= jrubies {
                 (self.is, self.next) = (Is::In, None);
@@ -167,15 +170,16 @@ impl Ejection {
     pub fn seats(&self, now: Instant) -> Option<u32> {
         match self.is {
             Is::In => None,
-            Is::OnProbation { seats } | Is::Starting { seats } => Some(seats),
+            Is::OnProbation { seats } => Some(seats),
+            Is::Starting { seats, until } => (now < until).then_some(seats),
             Is::Out { until } => Some(u32::from(now >= until)),
         }
     }
 
     /// It was started anew.
-    pub const fn starts(&mut self) {
-        if matches!(self.is, Is::In) {
-            self.is = Is::Starting { seats: 1 };
+    pub fn starts(&mut self, now: Instant) {
+        if matches!(self.is, Is::In | Is::Starting { .. }) {
+            self.is = Is::Starting { seats: 1, until: now + STARTS };
         }
     }
 
@@ -261,8 +265,9 @@ mod tests {
     #[test]
     fn whoever_was_started_anew_begins_with_one_seat_and_may_fail_like_anybody() {
         let (mut master, now) = (Ejection::default(), start());
-        master.starts();
+        master.starts(now);
         assert_eq!(master.seats(now), Some(1));
+        assert_eq!(master.seats(now + STARTS), None, "whether it compiled anything or not");
         master.compiled(P, now, 8);
         assert_eq!(master.seats(now), Some(2));
         assert_eq!(fails(&mut master, 3, now), [None, None, None]);

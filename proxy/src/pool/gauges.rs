@@ -6,7 +6,7 @@
 //! say has the seats that the roster says, or those that are assumed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::Deserialize;
@@ -41,7 +41,7 @@ pub(crate) async fn keep_asking(door: Arc<Door>, pool: Arc<Pool>, member: Arc<Me
         let gauges = asked.await.unwrap_or(Err(Ungauged::Unanswered(Unanswered::Late)));
         match gauges {
             Ok((gauges, up)) => {
-                if up.is_some_and(|time| pool.has_been_up(member.id, time)) {
+                if up.is_some_and(|(time, asked)| pool.has_been_up(member.id, time, asked)) {
                     restarted(&pool, &member);
                 }
                 pool.gauged(member.id, gauges, health.interval);
@@ -92,7 +92,7 @@ async fn ask(
     member: &Member,
     path: &mut &'static str,
     patience: Duration,
-) -> Result<(Gauges, Option<Duration>), Ungauged> {
+) -> Result<(Gauges, Option<(Duration, Instant)>), Ungauged> {
     let mut headers = HeaderMap::new();
     if let Some(own) = &door.snapshot.load().own {
         headers::state(&mut headers, own.stated());
@@ -118,12 +118,13 @@ async fn ask(
     Err(Ungauged::Status(status))
 }
 
-/// For how long a master's process has been up; none where it does not say, which some settings forbid.
-async fn uptime(questions: &mut Questions<'_>, headers: HeaderMap) -> Option<Duration> {
+/// For how long a master's process has been up, and when it was asked; none where it does not say, which some settings forbid.
+async fn uptime(questions: &mut Questions<'_>, headers: HeaderMap) -> Option<(Duration, Instant)> {
+    let asked = Instant::now();
     let target = Uri::from_static(STATUS);
     let question = Question { method: Method::GET, target: &target, headers, most: MOST };
     let answer = questions.ask(question).await.ok().filter(|answer| answer.status == StatusCode::OK)?;
-    read_uptime(&answer.body)
+    Some((read_uptime(&answer.body)?, asked))
 }
 
 fn read_uptime(body: &[u8]) -> Option<Duration> {

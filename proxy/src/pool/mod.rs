@@ -244,9 +244,9 @@ impl Pool {
         self.change(|_, inside| inside.state.unconnected(member.id, why, fall))
     }
 
-    /// A master says for how long it has been up; true where it was started anew since it said so before.
-    pub(crate) fn has_been_up(&self, id: u32, time: Duration) -> bool {
-        self.lock().state.has_been_up(id, time, Instant::now())
+    /// A master that was asked then says for how long it has been up; true where it was started anew since it said so before.
+    pub(crate) fn has_been_up(&self, id: u32, time: Duration, asked: Instant) -> bool {
+        self.lock().state.has_been_up(id, time, asked, Instant::now())
     }
 
     /// Whether a request that failed may be asked of another master, which is then counted.

@@ -89,7 +89,7 @@ pub struct Live {
     /// Whether it compiles what its peers compile.
     pub ejection: Ejection,
     joined: Instant,
-    /// When its process was started, by its own clock; none where it does not say.
+    /// When its process was started at the latest, by its own clock; none where it does not say.
     started: Option<Instant>,
     name: u64,
 }

@@ -8,8 +8,8 @@ use super::State;
 use crate::pool::health::Verdict;
 use crate::pool::seal::{At, Outcome, Turn};
 
-/// A process that seems to have been started later by no more than this was not: its answer took longer.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// A process that seems to have been started later by no more than this was not: clocks differ a little.
+const CLOCKS: Duration = Duration::from_secs(10);
 
 impl State {
     /// A probe came to an end, `bad` with why; answers with the new verdict when it flipped.
@@ -34,15 +34,18 @@ impl State {
         flipped
     }
 
-    /// A master says for how long its process has been up; true where it was started anew since it said so before.
-    pub fn has_been_up(&mut self, id: u32, time: Duration, now: Instant) -> bool {
+    /// A master that was asked at this time says for how long its process has been up; true where it was started anew since it
+    /// said so before. An answer may take as long as it likes: that makes no master a new one.
+    pub fn has_been_up(&mut self, id: u32, time: Duration, asked: Instant, now: Instant) -> bool {
         let Some(live) = self.masters.iter_mut().find(|live| live.id == id) else { return false };
-        let Some(started) = now.checked_sub(time) else { return false };
-        let before = live.started.replace(started);
-        let anew = before.is_some_and(|before| started.saturating_duration_since(before) > ANSWERS_WITHIN);
+        let (Some(earliest), Some(latest)) = (asked.checked_sub(time), now.checked_sub(time)) else {
+            return false;
+        };
+        let before = live.started.replace(latest);
+        let anew = before.is_some_and(|before| earliest.saturating_duration_since(before) > CLOCKS);
         if anew {
             (live.speed, live.caches) = Default::default();
-            live.ejection.starts();
+            live.ejection.starts(now);
         }
         anew
     }

@@ -229,10 +229,13 @@ fn a_sealed_master_that_is_to_be_tested_again_keeps_its_share_and_one_that_is_no
 fn a_master_that_has_been_up_for_less_than_before_was_started_anew_and_one_that_answers_late_was_not() {
     let (start, second) = (start() + Duration::from_secs(10_000), Duration::from_secs(1));
     let mut state = pool(&[master("a", Standing::Admitted)], start);
-    let mut up = |at: u32, time: u32| state.has_been_up(0, second * time, start + second * at);
-    assert!(!up(0, 1000), "nobody knows it yet");
-    assert!(!up(10, 1003), "its answer took a while");
-    assert!(!up(20, 1020));
-    assert!(up(60, 30));
-    assert!(!up(70, 40));
+    let mut up = |asked: u32, answered: u32, time: u32| {
+        let at = |seconds| start + second * seconds;
+        state.has_been_up(0, second * time, at(asked), at(answered))
+    };
+    assert!(!up(0, 0, 1000), "nobody knows it yet");
+    assert!(!up(10, 70, 1011), "its answer took a minute");
+    assert!(!up(80, 80, 1080));
+    assert!(up(120, 121, 25));
+    assert!(!up(130, 130, 35));
 }

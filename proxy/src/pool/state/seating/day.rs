@@ -175,7 +175,7 @@ impl Day {
                 let _flip = self.state.unconnected(master, "refused", 3);
             }
             Event::Restarted { master } => {
-                let _anew = self.state.has_been_up(master, Duration::ZERO, self.now);
+                let _anew = self.state.has_been_up(master, Duration::ZERO, self.now, self.now);
             }
             Event::Probed { master, good } => {
                 let bad = (!good).then(|| "503".to_owned());
