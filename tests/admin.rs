@@ -1,12 +1,13 @@
 //! The admin doors, the roster's file, metrics and the access log.
 
 use harness::agent::Shape;
-use harness::door::Door;
+use harness::door::{Door, binary};
 use harness::fleet::Site;
-use harness::master::{Master, Plan};
+use harness::master::{Health, Master, Plan};
 use harness::wait::eventually;
 use serde_json::json;
 use stagedoor_config::roster::Roster;
+use tokio::process::Command;
 
 #[tokio::test]
 async fn the_read_only_door_shows_everything_and_changes_nothing() {
@@ -106,6 +107,88 @@ async fn every_request_has_one_access_line_and_no_line_holds_a_query() {
     let seen = fleet.masters[0].record().of("catalog");
     assert_eq!(seen[0].head.get("x-request-id"), Some(id), "the master was told the same id");
     assert_eq!(lines.last().unwrap()["answered_by"], "door");
+}
+
+#[tokio::test]
+async fn access_lines_can_be_words_with_who_what_and_where_at_fixed_places() {
+    let site = Site::with_masters(1).change(|papers| papers.access_keys = "format = \"text\"".to_owned());
+    let fleet = site.open().await;
+    let run = fleet.agent("web01.example.com").run(Shape::default()).await.unwrap();
+    fleet.stranger("nobody").get("/puppet/v3/node/x?token=sesame").await.unwrap();
+    let path = fleet.door.papers().file("access.log");
+    let text = eventually("a line for each request", async || {
+        let text = std::fs::read_to_string(&path).map_err(|e| e.to_string())?;
+        if text.lines().count() == run.requests + 1 { Ok(text) } else { Err(text) }
+    })
+    .await;
+    let words = |class: &str| -> Vec<String> {
+        let mut lines = text.lines().map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        lines.find(|line| line[2] == class).unwrap_or_else(|| panic!("no line of {class}:\n{text}"))
+    };
+    let catalog = words("catalog");
+    assert_eq!(catalog[1..6], ["web01.example.com", "catalog", "production", "m1.example.com", "200"]);
+    let seen = fleet.masters[0].record().of("catalog");
+    let id = seen[0].head.get("x-request-id").unwrap();
+    for word in [&format!("id={id}"), "outcome=answered", "by=master", "tls=1.3", "POST"] {
+        assert!(catalog.iter().any(|there| there == word), "{word}: {catalog:?}");
+    }
+    let last = text.lines().last().unwrap();
+    assert!(last.contains(" - node - - 403 ") && last.contains(" reason=needs_identity "), "{last}");
+    assert!(!text.contains("sesame"), "{text}");
+}
+
+#[tokio::test]
+async fn the_overview_shows_what_happened_and_top_says_it() {
+    let fleet = Site::with_masters(2).open().await;
+    for n in 0..3 {
+        fleet.agent(&format!("web{n}.example.com")).run(Shape::default()).await.unwrap();
+    }
+    fleet.stranger("nobody").get("/puppet/v3/node/x").await.unwrap();
+    fleet.masters[1].health(Health::Failing);
+    let seen = eventually("a master is out", async || {
+        let seen = fleet.door.admin("GET", "/v1/overview", "").await.json();
+        if seen["events"][0]["master"] == "m2.example.com" {
+            Ok(seen)
+        } else {
+            Err(seen["events"].to_string())
+        }
+    })
+    .await;
+    assert_eq!(seen["events"][0]["back"], false);
+    assert!(seen["events"][0]["why"].as_str().unwrap().contains("503"), "{seen}");
+    assert_eq!(
+        (&seen["compile"]["all"]["compiled"], &seen["compile"]["all"]["failed"]),
+        (&json!(3), &json!(0))
+    );
+    let refusal = &seen["refusals"][0];
+    assert_eq!(
+        (&refusal["class"], &refusal["reason"], &refusal["count"]),
+        (&json!("node"), &json!("needs_identity"), &json!(1))
+    );
+    assert!(
+        seen["expiry"].as_array().unwrap().iter().any(|one| one["what"] == "door_ca" && one["list"] == true),
+        "{seen}"
+    );
+    fleet.masters[1].health(Health::Running);
+    eventually("it is back", async || {
+        let seen = fleet.door.admin("GET", "/v1/overview", "").await.json();
+        if seen["events"][0]["back"] == true { Ok(()) } else { Err(seen["events"].to_string()) }
+    })
+    .await;
+    fleet.door.drain("m2.example.com").await;
+    let seen = fleet.door.admin("GET", "/v1/overview", "").await.json();
+    assert_eq!(seen["roster"][0]["changes"], json!(["m2.example.com draining, was admitted"]));
+
+    let socket = fleet.door.papers().file("admin.sock");
+    let top = Command::new(binary()).args(["top", "--socket"]).arg(socket).output().await.unwrap();
+    let said = String::from_utf8(top.stdout).unwrap();
+    assert_eq!((top.status.code(), top.stderr.as_slice()), (Some(0), &b""[..]), "{said}");
+    for words in
+        ["ready", "within ten minutes 3 compiled", "m1.example.com", "draining", "m2.example.com is back"]
+    {
+        assert!(said.contains(words), "{words:?}:\n{said}");
+    }
+    assert!(!said.contains('\x1b'), "no colours where nobody sees them:\n{said}");
 }
 
 #[tokio::test]

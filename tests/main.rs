@@ -15,6 +15,7 @@
 //! | `bad_input` | files, limits and peers that are not what they should be |
 //! | `admin` | the admin doors, the roster's file, metrics, the access log |
 //! | `admin_tls` | the admin door for other machines: who may ask there, and how long |
+//! | `openapi` | the file that describes the admin API |
 //! | `flush` | environment caches flushed on every master, each master's own status relayed, `stagedoor masters` |
 //! | `bad_days` | hangs, stalls, leavers, attackers: what stays up, and who is told what |
 //! | `catalogs` | what each master made of catalogs, by environment, and its canary's |
@@ -44,6 +45,7 @@ mod files;
 mod flush;
 mod health;
 mod identity;
+mod openapi;
 mod pass;
 mod renewal;
 mod retry;

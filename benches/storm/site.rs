@@ -56,7 +56,7 @@ const USUAL: Site = Site {
 const TWELVE: Site = Site { environments: 12, ..USUAL };
 
 /// All of them.
-pub(crate) const SITES: [Site; 10] = [
+pub(crate) const SITES: [Site; 12] = [
     Site { key: "equal-80", name: "80 %, equal masters", utilisation: 0.80, ..USUAL },
     Site { key: "equal-95", name: "95 %, equal masters", ..USUAL },
     Site {
@@ -102,6 +102,21 @@ pub(crate) const SITES: [Site; 10] = [
         key: "made",
         name: "80 %, 12 environments, caches that last five minutes",
         utilisation: 0.80,
+        caching: Caching::FromMade,
+        ..TWELVE
+    },
+    Site {
+        key: "deploys-60",
+        name: "60 %, 12 environments, a deploy each five minutes locks and flushes one master after the other",
+        utilisation: 0.60,
+        caching: Caching::Unlimited,
+        happens: Happens::Deploys { each: Duration::from_secs(300), lasts: Duration::from_secs(5) },
+        ..TWELVE
+    },
+    Site {
+        key: "made-60",
+        name: "60 %, 12 environments, caches that last five minutes",
+        utilisation: 0.60,
         caching: Caching::FromMade,
         ..TWELVE
     },

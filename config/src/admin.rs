@@ -5,11 +5,15 @@
 //! | `GET /ready` | | [`Ready`], 200 or 503 |
 //! | `GET /v1/roster` | | [`RosterView`] |
 //! | `GET /v1/masters` | | [`MastersView`] |
+//! | `GET /v1/queue` | | [`seats::Queue`] |
+//! | `GET /v1/overview` | | [`overview::Overview`] |
 //! | `POST /v1/roster/admit`, `/warm` | [`Admit`] | [`RosterView`] |
 //! | `POST /v1/roster/drain`, `/undrain` | [`Move`] | [`RosterView`] |
 //! | `POST /v1/roster/retire` | [`Retire`] | [`RosterView`] |
 //! | `GET /v1/masters/NAME/status?level=LEVEL` | | the master's own, 200 or 503 |
 //! | `POST /v1/flush` | [`flush::Flush`] | [`flush::Flushed`], 200, or 502 where a master failed |
+//! | `POST /v1/hold` | [`hold::Hold`] | [`hold::Holding`] |
+//! | `POST /v1/enrollments` | [`enrollment::Enrollment`] | the same, with when it was told |
 //! | `POST /v1/judge` | [`judge::Judge`] | [`judge::Judged`] |
 //!
 //! Anything refused is a [`Refusal`]. Answers may gain fields, so readers ignore those they do not know; requests
@@ -17,9 +21,11 @@
 #![deny(clippy::disallowed_methods)]
 
 pub mod catalogs;
+pub mod enrollment;
 pub mod flush;
 pub mod hold;
 pub mod judge;
+pub mod overview;
 pub mod seats;
 
 use std::num::NonZero;

@@ -5,6 +5,7 @@ use stagedoor_config::certname::Certname;
 use stagedoor_config::enroller::Settings;
 use stagedoor_config::master::Kind;
 
+use crate::bulletin::Bulletin;
 use crate::drive::{End, Told, drive};
 use crate::journal::{Folder, Journal, JournalError, Turn};
 use crate::pipeline::{NotAPlan, Plan, Procedure, Stop};
@@ -117,7 +118,13 @@ impl Carrier {
         }
         let plan = journal.progress().plan().clone();
         let deadlines = &self.site.settings.deadlines;
-        let enrolling = Enrolling { site: &self.site, plan, permits };
-        Ok(drive(&enrolling, &mut journal, deadlines, interrupted, tell).await?)
+        let bulletin = Bulletin::of(journal.progress());
+        let mut tell = |told: &Told| {
+            bulletin.happened(&plan, told);
+            tell(told);
+        };
+        let enrolling = Enrolling { site: &self.site, plan: plan.clone(), permits };
+        let driven = drive(&enrolling, &mut journal, deadlines, interrupted, &mut tell);
+        Ok(bulletin.beside(&self.site, driven).await?)
     }
 }

@@ -3,6 +3,7 @@
 use http::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use stagedoor_config::admin::enrollment::Enrollment;
 use stagedoor_config::admin::hold::{Hold, Holding};
 use stagedoor_config::admin::judge::{Judge, Judged};
 use stagedoor_config::admin::{Admit, MastersView, Move, Refusal, Retire, RosterView};
@@ -128,6 +129,14 @@ impl<'s> AskedDoor<'s> {
     /// It cannot be asked, or keeps nothing.
     pub async fn hold(&self, seconds: u16) -> Result<Holding, NotDone> {
         self.read(Question::of(Method::POST, "/v1/hold").json(&Hold { seconds })).await
+    }
+
+    /// Has it remember how far an enrollment is, for its page.
+    ///
+    /// # Errors
+    /// It cannot be asked, or is too old to listen.
+    pub async fn enrolls(&self, enrollment: &Enrollment) -> Result<Enrollment, NotDone> {
+        self.read(Question::of(Method::POST, "/v1/enrollments").json(enrollment)).await
     }
 
     async fn change(&self, what: &str, body: &impl Serialize) -> Result<RosterView, NotDone> {

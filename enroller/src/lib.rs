@@ -15,11 +15,13 @@
 //! | [`site`] | the installation as the settings name it: everybody who is asked |
 //! | [`shell`], [`ask`] | commands on other machines by ssh; questions to servers over HTTPS |
 //! | [`ca`], [`puppetdb`], [`doors`] | what is asked of each |
+//! | [`bulletin`] | what doors are told of an enrollment, for their page |
 //! | [`runs`] | runs of agents elsewhere, and what is known of them |
 //! | [`request`], [`catalog`] | what may be signed; in what two catalogs differ (pure) |
 //! | [`identity`], [`secret`] | this program's own certificate; tokens |
 
 pub mod ask;
+pub mod bulletin;
 pub mod ca;
 pub mod carry;
 pub mod catalog;

@@ -259,11 +259,11 @@ async fn shake(
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(why = tls::words(&error), "handshake failed");
-            metrics.handshake_failed(TlsVersion::Unknown, tls::reason(&error));
+            door.observe.handshake_failed(TlsVersion::Unknown, tls::reason(&error));
             return None;
         }
         Err(_elapsed) => {
-            metrics.handshake_failed(TlsVersion::Unknown, "late");
+            door.observe.handshake_failed(TlsVersion::Unknown, "late");
             return None;
         }
     };
@@ -271,7 +271,7 @@ async fn shake(
     match who(&stream, snapshot) {
         Ok(who) => Some(Shaken { stream, version, who }),
         Err(reason) => {
-            metrics.handshake_failed(version, reason);
+            door.observe.handshake_failed(version, reason);
             None
         }
     }

@@ -130,6 +130,7 @@ impl Door {
         self.pool.agree(terms(&next.settings));
         self.snapshot.store(Arc::new(next));
         if roster_changed {
+            self.observe.roster_changed(&before.roster, &roster);
             self.man(&roster);
         }
         Ok(())

@@ -28,6 +28,7 @@
 //! | `attempt`, [`retry`] | asking once; whether to ask again |
 //! | `transfer` | the response on its way, and the line that is written when it is over |
 //! | `pace` | the least rate |
+//! | [`page`] | the page on the admin doors |
 //! | [`run`] | everything composed once: files, threads, signals |
 //! | [`command`] | the command line |
 
@@ -38,6 +39,7 @@ pub mod headers;
 pub mod hello;
 pub mod identity;
 pub mod observe;
+pub mod page;
 pub mod proxy_protocol;
 pub mod retry;
 pub mod route;

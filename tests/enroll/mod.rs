@@ -69,4 +69,10 @@ async fn a_new_master_is_enrolled_from_nothing_by_one_command() {
     let status = scene.there.enroller(&["status"]).await;
     assert!(status.out.contains("enroll     finished"), "{}", status.out);
     assert!(scene.there.puppetdb.lets_in(ENROLLER));
+    // The command ends when every door knows.
+    let seen: Value = scene.fleet.door.admin("GET", "/v1/overview", "").await.json();
+    let shown = &seen["enrollments"][0];
+    assert_eq!((&shown["certname"], &shown["procedure"]), (&NEW.into(), &"enroll".into()), "{seen}");
+    let steps = shown["steps"].as_array().unwrap();
+    assert!(steps.len() > 8 && steps.iter().all(|step| step["state"] == "done"), "{shown}");
 }

@@ -26,6 +26,8 @@ pub(crate) struct Entry {
     /// Path and query, as they came.
     pub(crate) target: String,
     pub(crate) status: u16,
+    /// How long it took, in milliseconds.
+    pub(crate) millis: u64,
     /// The length of the request's body as its head gave it.
     pub(crate) length: u64,
     /// The headers X-Client-Verify and X-Client-DN, `-` where there were none.
@@ -37,6 +39,12 @@ pub(crate) struct Entry {
 const CATALOGS: &str = "/puppet/v3/catalog/";
 
 impl Entry {
+    /// Its class, as Puppet Server calls the route: the word after `/puppet/v3/`.
+    pub(crate) fn class(&self) -> Option<&str> {
+        let rest = self.target.strip_prefix("/puppet/v3/")?;
+        rest.split(['/', '?']).next()
+    }
+
     /// The environment that was asked for.
     pub(crate) fn environment(&self) -> Option<&str> {
         let query = self.target.split_once('?')?.1;
@@ -105,6 +113,7 @@ fn entry(line: &str) -> Option<Entry> {
         method: request.next()?.to_owned(),
         target: request.next()?.to_owned(),
         status: quoted.get(2)?.split_whitespace().next()?.parse().ok()?,
+        millis: quoted.get(6)?.split_whitespace().next()?.parse().ok()?,
         length: quoted.get(6)?.split_whitespace().nth(1)?.parse().unwrap_or(0),
         verify: (*quoted.get(7)?).to_owned(),
         dn: (*quoted.get(9)?).to_owned(),

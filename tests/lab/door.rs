@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::door_ca::DoorCa;
@@ -183,7 +183,7 @@ impl Door {
         succeed(roster.arg(self.settings())).map(drop)
     }
 
-    /// The value of the metric's series that has this text in its labels; of the only one for an empty text.
+    /// The values of the metric's series that have this text in their labels, together; of all for an empty text.
     pub(crate) fn metric(&self, name: &str, labels: &str) -> Result<f64> {
         metric(&self.says("/metrics")?, name, labels)
     }
@@ -369,9 +369,13 @@ fn metric(page: &str, name: &str, labels: &str) -> Result<f64> {
     let is = |line: &&str| {
         line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(labels)
     };
-    let line = page.lines().find(is).with_context(|| format!("no metric {name} with {labels:?}"))?;
-    let value = line.rsplit(' ').next().unwrap_or_default();
-    value.parse().with_context(|| format!("{line:?} ends with no number"))
+    let value = |line: &str| {
+        let value = line.rsplit(' ').next().unwrap_or_default();
+        value.parse::<f64>().with_context(|| format!("{line:?} ends with no number"))
+    };
+    let values = page.lines().filter(is).map(value).collect::<Result<Vec<f64>>>()?;
+    ensure!(!values.is_empty(), "no metric {name} with {labels:?}");
+    Ok(values.iter().sum())
 }
 
 fn admin(path: &str) -> String {

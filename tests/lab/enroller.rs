@@ -16,8 +16,12 @@ use crate::machine::{CONSOLE, DOOR, ENROLLER, Host, MOM, PUPPETDB, copy, make_fo
 use crate::master::{HEADER_LIMIT, JRUBIES};
 use crate::node::programs;
 use crate::patience::{until, when};
+use crate::process::Process;
 use crate::program::{Ended, built, run};
 use crate::{code, ssh};
+
+/// Where the sidecar is asked.
+pub(crate) const SERVE_PORT: u16 = 9142;
 
 #[derive(Debug)]
 pub(crate) struct Enroller<'l> {
@@ -159,6 +163,18 @@ impl<'l> Enroller<'l> {
         write(&self.journals().join(format!("{}.{number:04}.jsonl", host.name)), &text)
     }
 
+    /// The sidecar, from now on until what is given back is ended.
+    pub(crate) fn serve(&self) -> Result<Process> {
+        let process = Process::named(&self.lab.root, "enroller-serve");
+        process.start(&mut self.command(&["serve"])?, None)?;
+        Ok(process)
+    }
+
+    /// What the sidecar may be asked with: certificate and key.
+    pub(crate) fn papers(&self) -> (PathBuf, PathBuf) {
+        (self.folder().join("enroller.pem"), self.folder().join("enroller.key"))
+    }
+
     fn command(&self, words: &[&str]) -> Result<Command> {
         static BUILT: OnceLock<PathBuf> = OnceLock::new();
         let program = built(&BUILT, "stagedoor-enroller", "STAGEDOOR_ENROLLER_BIN")?;
@@ -244,9 +260,16 @@ known_hosts = "{known_hosts}"
 key = "{key}"
 options = ["Port={port}"]
 
+[serve]
+unix = "off"
+[serve.tls]
+address = "{serve}:{SERVE_PORT}"
+allow = ["{ENROLLER}"]
+
 [journal]
 folder = "{at}/journal"
 "#,
+            serve = DOOR.address,
             mom_name = MOM.name,
             puppetdb = PUPPETDB.name,
             console = CONSOLE.name,

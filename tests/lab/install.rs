@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::program::{run, succeed};
 
 /// Each package with a file that is only there when it is installed.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 14] = [
     ("puppetserver", "/usr/share/puppetserver/puppetserver.jar"),
     ("puppet-agent", "/usr/bin/puppet"),
     ("puppet-lint", "/usr/bin/puppet-lint"),
@@ -21,6 +21,8 @@ const PACKAGES: [(&str, &str); 12] = [
     ("openssh-client", "/usr/bin/ssh"),
     ("openssh-server", "/usr/sbin/sshd"),
     ("iproute2", "/sbin/ip"),
+    ("prometheus", "/usr/bin/prometheus"),
+    ("chromium", "/usr/bin/chromium"),
 ];
 
 pub(crate) fn missing() -> Vec<&'static str> {
@@ -55,7 +57,7 @@ pub(crate) fn install_missing() -> Result<()> {
 /// the lab has asked for a way into the machine. One that was there before stays.
 fn stop_what_packages_started(installed: &[&str]) -> Result<()> {
     if Path::new("/run/systemd/system").exists() {
-        for service in ["puppet", "puppetserver", "puppetdb"] {
+        for service in ["puppet", "puppetserver", "puppetdb", "prometheus"] {
             run(Command::new("systemctl").args(["disable", "--now", service]))?;
         }
         if installed.contains(&"openssh-server") {

@@ -52,12 +52,45 @@ pub struct Settings {
     pub affinity: bool,
     /// How masters are asked whether they are fit.
     pub health: HealthCheck,
-    /// Where one line per request goes; none turns it off.
-    pub access_log: Option<PathBuf>,
+    /// Where one line per request goes, and as what; none turns it off.
+    pub access_log: Option<AccessLog>,
     /// Threads that serve agents; none means one per core.
     pub workers: Option<usize>,
     /// Every bound.
     pub bounds: Bounds,
+}
+
+/// Where one line per request goes, and as what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    /// The file; `-` and `/dev/stdout` are the standard output.
+    pub file: PathBuf,
+    /// What a line is.
+    pub format: LineFormat,
+}
+
+/// What an access line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LineFormat {
+    /// A JSON object, for programs.
+    #[default]
+    Json,
+    /// Words, for whoever greps.
+    Text,
+}
+
+impl LineFormat {
+    /// Each of them.
+    pub const ALL: [Self; 2] = [Self::Json, Self::Text];
+
+    /// The word for it in the settings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Text => "text",
+        }
+    }
 }
 
 impl Settings {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::admin::admin;
 use super::listen::listen;
 use super::share::Share;
-use super::{DoorPapers, KeyPair, Listen, Mom, PuppetCa, Settings};
+use super::{AccessLog, DoorPapers, KeyPair, LineFormat, Listen, Mom, PuppetCa, Settings};
 use crate::bound::measured;
 use crate::certname::Certname;
 use crate::document::{Document, Section};
@@ -212,13 +212,15 @@ fn roster(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<PathBuf> {
     file
 }
 
-fn access_log(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<PathBuf> {
+fn access_log(root: &mut Section<'_>, doc: &mut Document<'_>) -> Option<AccessLog> {
     let mut section = root.table("access_log", doc);
     let file = match section.take("file", doc) {
         None => Some(ACCESS_LOG.into()),
         Some(entry) if entry.as_str() == Some("off") => None,
         Some(entry) => entry.path(doc),
     };
+    let read = |text: &str| LineFormat::ALL.into_iter().find(|format| format.name() == text);
+    let format = section.take("format", doc).map(|entry| entry.text(doc, "\"json\" or \"text\"", read));
     section.finish(doc);
-    file
+    Some(AccessLog { file: file?, format: format.flatten().unwrap_or_default() })
 }

@@ -63,7 +63,7 @@ fn every_key_that_is_commented_out_shows_its_default() {
     let count = SHIPPED.lines().filter_map(commented_out).count();
     assert_eq!(
         count,
-        Bounds::TABLE.len() + HealthCheck::TABLE.len() + 14,
+        Bounds::TABLE.len() + HealthCheck::TABLE.len() + 15,
         "a key is not in the shipped settings"
     );
 }

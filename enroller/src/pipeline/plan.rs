@@ -250,6 +250,11 @@ impl Step {
         ("deactivate", Self::Deactivate),
         ("revoke", Self::Revoke),
     ];
+
+    /// The word that each kind of step begins with.
+    pub fn words() -> impl Iterator<Item = &'static str> {
+        Self::WORDS.iter().map(|(word, _)| *word).chain(["run", "evidence"])
+    }
 }
 
 impl fmt::Display for Step {

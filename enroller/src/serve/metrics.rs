@@ -37,6 +37,19 @@ struct InState {
     state: &'static str,
 }
 
+/// How a journal may stand; each is told, also where no master is in it.
+const STATES: [&str; 9] = [
+    "under way",
+    "interrupted",
+    "refused",
+    "failed",
+    "paused",
+    "deadline",
+    "finished",
+    "given up",
+    "not understood",
+];
+
 impl Metrics {
     pub(super) fn new() -> Self {
         let mut registry = Registry::with_prefix("stagedoor_enroller");
@@ -50,6 +63,9 @@ impl Metrics {
         };
         for end in ["finished", "refused", "failed", "paused", "deadline", "abandoned", "error"] {
             drop(this.ended.get_or_create(&Ending { end }));
+        }
+        for step in Step::words() {
+            drop(this.steps.get_or_create(&Done { step: step.to_owned() }));
         }
         registry.register("ended", "Enrollments that ended or stopped", this.ended.clone());
         registry.register("steps_done", "Steps that were seen to be done", this.steps.clone());
@@ -74,6 +90,9 @@ impl Metrics {
         self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.under_way.set(i64::from(under_way));
         self.masters.clear();
+        for state in STATES {
+            drop(self.masters.get_or_create(&InState { state }));
+        }
         for (state, count) in standings(folder) {
             self.masters.get_or_create(&InState { state }).set(count);
         }
@@ -81,5 +100,34 @@ impl Metrics {
         // Writing into memory does not fail.
         text::encode(&mut page, &self.registry).ok();
         page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_metrics_says_what_there_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let page = Metrics::new().scrape(&Folder::at(folder.path()), 0, false);
+        let written = include_str!("../../../dashboards/metrics.md");
+        let (mut help, mut kind) = ("", "");
+        for line in page.lines() {
+            if let Some(words) = line.strip_prefix("# HELP ") {
+                help = words.split_once(' ').unwrap().1.trim_end_matches('.');
+            } else if let Some(words) = line.strip_prefix("# TYPE ") {
+                kind = words.split_once(' ').unwrap().1;
+            } else if !line.starts_with('#') {
+                let (series, _) = line.rsplit_once(' ').unwrap();
+                let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+                let label = labels.split('=').next().unwrap();
+                let row = format!("| `{name}` | {kind} | {label} | {help} |\n");
+                assert!(
+                    written.contains(&row),
+                    "dashboards/metrics.md is to have this line of the enroller's:\n{row}"
+                );
+            }
+        }
     }
 }

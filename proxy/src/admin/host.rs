@@ -3,11 +3,14 @@
 //! A page in somebody's browser can point a name of its own at 127.0.0.1 and read what answers there (DNS rebinding).
 //! Such a request carries that name as its Host, so a name is believed only where nobody else can hold it. Addresses
 //! are believed more readily: an address in Host means that no name was looked up.
+//!
+//! A page from elsewhere may also ask openly, by this door's own name, on behalf of whoever looks at it: it is told so by its
+//! Origin, on every admin door.
 #![deny(clippy::disallowed_methods)]
 
 use std::net::IpAddr;
 
-use http::header::HOST;
+use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, Uri, Version};
 
 /// Whether Host, and the authority of an absolute target, name the door that listens on `on`.
@@ -21,6 +24,19 @@ pub(super) fn names_this_door(version: Version, target: &Uri, headers: &HeaderMa
         (Some(_), Some(_)) => false,
     };
     host && target.authority().is_none_or(|authority| ours(authority.as_str(), on))
+}
+
+/// Whether a page that is no page of this door's asks: a browser names it as Origin wherever one page asks another's server,
+/// and whenever something may be changed. Programs name none.
+#[must_use]
+pub(super) fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let (origin, more) = (origins.next(), origins.next());
+    let Some(origin) = origin else { return false };
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest);
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    more.is_some()
+        || !matches!((authority, host), (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host))
 }
 
 /// The port is not looked at: it differs behind `ssh -L`.
@@ -96,6 +112,31 @@ mod tests {
         }
         assert!(!asked(&["localhost", "localhost"], LOOPBACK), "two hosts");
         assert!(!asked(&[], LOOPBACK), "none, in HTTP/1.1");
+    }
+
+    #[test]
+    fn a_page_of_another_place_is_told_by_its_origin() {
+        let from = |origins: &[&str]| {
+            let mut headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost:9140"))]);
+            for origin in origins {
+                headers.append(ORIGIN, HeaderValue::from_str(origin).unwrap());
+            }
+            comes_from_elsewhere(&headers)
+        };
+        assert!(!from(&[]) && !from(&["http://localhost:9140"]) && !from(&["http://LOCALHOST:9140"]));
+        for origins in [
+            &["http://evil.example"][..],
+            &["null"],
+            &[""],
+            &["http://localhost:9999"],
+            &["http://localhost"],
+            &["localhost:9140"],
+            &["http://localhost:9140", "http://evil.example"],
+        ] {
+            assert!(from(origins), "{origins:?}");
+        }
+        let nowhere = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static("http://localhost:9140"))]);
+        assert!(comes_from_elsewhere(&nowhere));
     }
 
     #[test]

@@ -9,16 +9,22 @@
 //! |---|---|
 //! | `GET /live` | 200 while the process can answer at all |
 //! | `GET /ready` | 200, or 503 with why agents should be sent elsewhere |
-//! | `GET /metrics` | OpenMetrics |
+//! | `GET /metrics` | OpenMetrics, or protobuf for whoever would rather have that (`format`) |
 //! | `GET /v1/roster` | the roster in force |
 //! | `GET /v1/masters` | each master as the door sees it |
 //! | `GET /v1/masters/NAME/status` | what one master says of itself |
+//! | `GET /v1/queue` | who waits for a JRuby |
+//! | `GET /v1/overview` | what the page shows, all of one moment |
+//! | `GET /` | the page (`page`) |
+//! | `POST /v1/enrollments` | remembers how far an enrollment is, for the page; not on `admin.http` |
 //! | `POST /v1/roster/{admit,warm,drain,undrain,retire}` | the roster after the change; not on `admin.http` |
 //! | `POST /v1/flush` | what became of each master's environment cache; not on `admin.http` |
 //! | `POST /v1/judge` | whether an agent with this certificate would be let in; not on `admin.http` |
 //!
 //! It runs beside the threads that serve agents, never on them, and knows the running door by [`Inside`] alone.
 
+mod enrollments;
+mod format;
 mod hold;
 mod host;
 mod judge;
@@ -37,7 +43,7 @@ use std::time::Duration;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Json, Router};
 use rustls::ServerConfig;
@@ -63,6 +69,8 @@ use listen::Limits;
 pub use listen::NotOpened;
 
 use crate::observe::Observe;
+use crate::observe::levels::Levels;
+use crate::page;
 pub use crate::pool::relay::{NoStatus, Status};
 use crate::run::load::SealedAndPassed;
 
@@ -90,6 +98,9 @@ pub trait Inside: Send + Sync + 'static {
 
     /// Who waits for a seat.
     fn queue(&self) -> Queue;
+
+    /// The seats and the queue at this moment, for a scrape.
+    fn levels(&self) -> Levels;
 
     /// Keeps catalogs in the queue for so many seconds from now on; how much longer they are kept.
     fn hold(&self, seconds: u16) -> Duration;
@@ -209,21 +220,25 @@ async fn serve_within(
     let door = Door { inside, observe, changing: Arc::new(Semaphore::new(1)), turns: masters::Turns::new() };
     let mut open = Open { http: None, unix: None, tls: None, tasks: tasks.clone() };
     if let Some((listener, bound)) = http {
-        let router = bounded(read::routes().merge(write::elsewhere()))
+        let router = bounded(read::routes().merge(page::routes()).merge(write::elsewhere()))
             .merge(patient(masters::routes()))
             .with_state(door.clone())
-            .layer(from_fn_with_state(bound, only_for_this_door));
+            .layer(from_fn_with_state(bound, only_for_this_door))
+            .layer(from_fn(not_from_elsewhere));
         listen::open(listener, router, limits, shutdown.clone(), &tasks);
         open.http = Some(bound);
     }
     if let Some((listener, path)) = unix {
-        let router = whole().with_state(door.clone());
+        let router = whole().with_state(door.clone()).layer(from_fn(not_from_elsewhere));
         listen::open(listener, router, limits, shutdown.clone(), &tasks);
         open.unix = Some(path);
     }
     if let Some(((listener, bound), settings)) = elsewhere {
         let inside = Arc::clone(&door.inside);
-        let router = whole().with_state(door).layer(from_fn_with_state(Arc::clone(&inside), tls::still_good));
+        let router = whole()
+            .with_state(door)
+            .layer(from_fn(not_from_elsewhere))
+            .layer(from_fn_with_state(Arc::clone(&inside), tls::still_good));
         let entered = tls::enter(listener, settings, limits.handshake, inside, shutdown.clone(), &tasks);
         listen::open(entered, router, limits, shutdown, &tasks);
         open.tls = Some(bound);
@@ -245,8 +260,9 @@ struct Door {
 
 /// Everything, for doors that know who asks.
 fn whole() -> Router<Door> {
-    bounded(read::routes().merge(write::routes()).merge(judge::routes()).merge(hold::routes()))
-        .merge(patient(masters::routes().merge(masters::changing())))
+    let reads = read::routes().merge(page::routes());
+    let changes = write::routes().merge(judge::routes()).merge(hold::routes()).merge(enrollments::routes());
+    bounded(reads.merge(changes)).merge(patient(masters::routes().merge(masters::changing())))
 }
 
 /// What the door answers by itself.
@@ -300,6 +316,14 @@ async fn only_for_this_door(State(bound): State<SocketAddr>, request: Request, n
         bound.port()
     );
     refusal(StatusCode::MISDIRECTED_REQUEST, "this request's Host is not this door", hint)
+}
+
+async fn not_from_elsewhere(request: Request, next: Next) -> Response {
+    if host::comes_from_elsewhere(request.headers()) {
+        let hint = "open the door's own page, or ask with a program, which sends no Origin";
+        return refusal(StatusCode::FORBIDDEN, "this request's Origin is a page of another place", hint);
+    }
+    next.run(request).await
 }
 
 /// A refusal in words.

@@ -75,6 +75,81 @@ async fn nothing_can_be_changed_through_the_http_door() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_place_gets_nothing_from_any_door_and_the_doors_own_page_does() {
+    let doors = doors().await;
+    let asked = |origin: &str| {
+        format!(
+            "GET /v1/overview HTTP/1.1\r\nHost: localhost:9140\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n"
+        )
+    };
+    for origin in ["http://evil.example", "null", "http://localhost:1"] {
+        for answer in
+            [raw(doors.http().await, &asked(origin)).await, raw(doors.unix().await, &asked(origin)).await]
+        {
+            assert_eq!(answer.status, 403, "{origin}: {answer:?}");
+            assert!(answer.json()["error"].as_str().unwrap().contains("Origin"), "{answer:?}");
+        }
+    }
+    let own = raw(doors.http().await, &asked("http://localhost:9140")).await;
+    assert_eq!((own.status, own.json()["version"].as_str()), (200, Some(env!("CARGO_PKG_VERSION"))));
+    assert!(!own.head.contains("access-control") && !own.head.contains("set-cookie"), "{own:?}");
+}
+
+#[tokio::test]
+async fn the_page_is_on_every_door_and_may_load_nothing_from_elsewhere() {
+    let doors = doors().await;
+    for path in
+        ["/", "/page/page.js", "/page/page.css", "/page/uplot.js", "/page/uplot.css", "/page/icon.svg"]
+    {
+        let http = ask(doors.http().await, "GET", path, "localhost", None).await;
+        let unix = ask(doors.unix().await, "GET", path, "localhost", None).await;
+        assert_eq!((http.status, &http.body), (200, &unix.body), "{path}");
+        assert!(
+            http.head.contains("content-security-policy: default-src 'none'; script-src 'self'"),
+            "{http:?}"
+        );
+        assert!(!http.head.contains("unsafe"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn prometheus_gets_the_format_that_it_asks_for() {
+    let doors = doors().await;
+    let asked = |accept: &str| {
+        format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nConnection: close\r\n\r\n")
+    };
+    let text = raw(doors.http().await, &asked("*/*")).await;
+    assert!(
+        text.head.contains("content-type: application/openmetrics-text") && text.body.ends_with("# EOF\n")
+    );
+    let protobuf =
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    let mut stream = doors.http().await;
+    stream.write_all(asked(protobuf).as_bytes()).await.unwrap();
+    let mut all = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut all)).await.unwrap().unwrap();
+    let all = String::from_utf8_lossy(&all);
+    assert!(all.contains("content-type: application/vnd.google.protobuf; proto="), "{all:.300}");
+    assert!(all.contains("stagedoor_connections_open"), "{all:.300}");
+}
+
+#[tokio::test]
+async fn enrollments_are_remembered_where_changes_are_taken_and_shown_everywhere() {
+    let doors = doors().await;
+    let told = json!({ "certname": "c3.example.com", "procedure": "enroll", "steps": [{ "name": "sign", "state": "begun" }] });
+    let refused = ask(doors.http().await, "POST", "/v1/enrollments", "localhost", Some(&told)).await;
+    assert_eq!(refused.status, 403, "{refused:?}");
+    let taken = ask(doors.unix().await, "POST", "/v1/enrollments", "localhost", Some(&told)).await;
+    assert_eq!(taken.status, 200, "{taken:?}");
+    let seen = ask(doors.http().await, "GET", "/v1/overview", "localhost", None).await.json();
+    assert_eq!(seen["enrollments"][0]["steps"], told["steps"]);
+    assert!(seen["enrollments"][0]["at"].as_u64().unwrap() > 1_700_000_000, "the door's own clock");
+    let long = json!({ "certname": "c3", "procedure": "x".repeat(600), "steps": [] });
+    let refused = ask(doors.unix().await, "POST", "/v1/enrollments", "localhost", Some(&long)).await;
+    assert_eq!(refused.status, 422, "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_name_that_somebody_pointed_at_the_http_door_gets_nothing() {
     let doors = doors().await;
     for path in ["/metrics", "/v1/roster", "/nothing", "/v1/roster/admit"] {

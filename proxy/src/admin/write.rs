@@ -33,8 +33,17 @@ pub(super) fn routes() -> Router<Door> {
 
 /// The same paths on the door that changes nothing: a refusal that says where to go, whatever the body is.
 pub(super) fn elsewhere() -> Router<Door> {
-    let changes =
-        ["roster/admit", "roster/warm", "roster/drain", "roster/undrain", "roster/retire", "flush", "judge"];
+    let changes = [
+        "roster/admit",
+        "roster/warm",
+        "roster/drain",
+        "roster/undrain",
+        "roster/retire",
+        "flush",
+        "judge",
+        "hold",
+        "enrollments",
+    ];
     changes.iter().fold(Router::new(), |routes, change| routes.route(&format!("/v1/{change}"), any(not_here)))
 }
 

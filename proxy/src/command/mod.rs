@@ -10,6 +10,7 @@
 //! | `door_ca` | `stagedoor door-ca`: the private CA that opens sealed masters |
 //! | `masters` | `stagedoor masters`: how each master does |
 //! | `queue` | `stagedoor queue`: who waits for a JRuby |
+//! | `top` | `stagedoor top`: the door at a glance, again and again |
 //! | `flush` | `stagedoor flush`: every master forgets its environments |
 //! | `table` | a table for people |
 //! | `at` | which door is asked: the options that such commands share |
@@ -29,6 +30,7 @@ mod roster;
 mod settings;
 mod signed;
 mod table;
+mod top;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -74,6 +76,8 @@ enum Command {
     Masters(masters::Asked),
     /// Show who waits for a JRuby, and for how long.
     Queue(queue::Asked),
+    /// Show what is at work, who waits, how catalogs go and how each compile master does, again and again.
+    Top(top::Asked),
     /// Have every compile master forget its environments, after a deployment.
     Flush(flush::Asked),
 }
@@ -113,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::DoorCa(asked) => asked.run(),
         Command::Masters(asked) => asked.run(),
         Command::Queue(asked) => asked.run(),
+        Command::Top(asked) => asked.run(),
         Command::Flush(asked) => asked.run(),
     };
     let (code, words) = match done {
@@ -183,6 +188,8 @@ mod tests {
             "stagedoor masters",
             "stagedoor queue --json",
             "stagedoor masters --json --socket /run/x.sock",
+            "stagedoor top",
+            "stagedoor top --every 10 --socket /run/x.sock",
             "stagedoor flush",
             "stagedoor flush --environment production --environment test --json",
             "stagedoor flush --environment production test --socket /run/x.sock",
@@ -197,6 +204,7 @@ mod tests {
             "stagedoor roster drain",
             "stagedoor roster drain Compile1",
             "stagedoor roster warm compile1.example.com --open --isolation firewall",
+            "stagedoor top --every 0",
             "stagedoor flush --environment a/b",
             "stagedoor flush production",
         ] {

@@ -11,6 +11,7 @@ use stagedoor_config::master::Standing;
 use super::{Asking, moved};
 use crate::answer::{Backend, Refusal};
 use crate::attempt::{Landed, Missed, Outbound, attempt};
+use crate::observe::metrics::Ejected;
 use crate::observe::record::{Asked, Phases};
 use crate::pool::canary::Barred;
 use crate::pool::catalogs::{Became, Whose};
@@ -210,6 +211,7 @@ impl Asking<'_> {
         if self.connection.door.pool.unconnected(member, why, fall) == Some(Verdict::Unfit) {
             tracing::warn!(master = %member.peer.certname, why, "master is unfit: it takes no requests while another is fit");
             member.metrics.fit.set(0);
+            self.connection.door.observe.ejected(&member.metrics, Ejected::Connects, why);
         }
     }
 
@@ -226,11 +228,18 @@ impl Asking<'_> {
         };
         let whose = if canary { Whose::Canarys } else { Whose::Agents(self.line.environment()) };
         let Some(became) = became else { return };
+        if became == Became::Failed
+            && let Whose::Agents(environment) = whose
+        {
+            self.connection.door.observe.catalog_failed(&member.metrics, environment);
+        }
         let begun = Instant::now() - phases.first_byte.unwrap_or_default();
         let agent = self.connection.certname().map_or(0, |agent| hash(agent.as_str()));
         let out = self.connection.door.pool.cataloged(member, Cataloged { whose, agent, became, begun });
         if let Some(Out { environments, lasts }) = out {
-            member.metrics.ejected.inc();
+            let (which, seconds) = (environments.join(" "), lasts.as_secs());
+            let why = format!("it fails catalogs which others compile ({which}); out for {seconds} s");
+            self.connection.door.observe.ejected(&member.metrics, Ejected::Catalogs, &why);
             tracing::warn!(
                 master = %member.peer.certname, environments = environments.join(" "), seconds = lasts.as_secs(),
                 "it fails catalogs which others compile, and gets no request for a while: see its puppetserver.log; is it \

@@ -15,10 +15,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::line;
+use stagedoor_config::proxy::{self as config, LineFormat};
+
 use super::metrics::Metrics;
 use super::passed::Passed;
 use super::record::Record;
+use super::{line, text};
 
 /// Lines waiting to be written: most of a second of a busy door. A record is under 300 bytes and owns at most a path
 /// and an environment, so a full queue is under 12 MiB and usually 4.
@@ -68,13 +70,14 @@ enum Message {
 type Open = Box<dyn FnMut() -> io::Result<Box<dyn Write + Send>> + Send>;
 
 impl AccessLog {
-    /// Begins a log in `file`; `-` and `/dev/stdout` are the standard output.
+    /// Begins a log.
     ///
     /// # Errors
     /// The file cannot be opened, or no thread started.
-    pub(super) fn start(file: &Path, metrics: Arc<Metrics>) -> Result<Self, NoAccessLog> {
-        let stdout = [Path::new("-"), Path::new("/dev/stdout")].contains(&file);
-        let path = file.to_owned();
+    pub(super) fn start(log: &config::AccessLog, metrics: Arc<Metrics>) -> Result<Self, NoAccessLog> {
+        let config::AccessLog { file, format } = log;
+        let stdout = [Path::new("-"), Path::new("/dev/stdout")].contains(&file.as_path());
+        let path = file.clone();
         let open: Open = if stdout {
             Box::new(|| Ok(Box::new(io::stdout())))
         } else {
@@ -84,11 +87,12 @@ impl AccessLog {
                 Ok(Box::new(file))
             })
         };
-        Self::start_with(file, open, metrics, QUEUE)
+        Self::start_with(file, *format, open, metrics, QUEUE)
     }
 
     fn start_with(
         file: &Path,
+        format: LineFormat,
         mut open: Open,
         metrics: Arc<Metrics>,
         bound: usize,
@@ -99,6 +103,7 @@ impl AccessLog {
         let asked = Arc::new(Asked::default());
         let mut writer = Writer {
             file: file.to_owned(),
+            format,
             open,
             out,
             lines,
@@ -157,6 +162,7 @@ impl AccessLog {
 
 struct Writer {
     file: PathBuf,
+    format: LineFormat,
     open: Open,
     out: Box<dyn Write + Send>,
     lines: Receiver<Message>,
@@ -205,10 +211,18 @@ impl Writer {
 
     fn take(&mut self, message: Message) {
         let before = self.text.len();
-        let appended = match message {
-            Message::Line(record) => line::append(&mut self.text, &record),
-            Message::Passed(passed) => line::append_passed(&mut self.text, &passed),
-            Message::Wake => return,
+        let appended = match (message, self.format) {
+            (Message::Line(record), LineFormat::Json) => line::append(&mut self.text, &record),
+            (Message::Passed(passed), LineFormat::Json) => line::append_passed(&mut self.text, &passed),
+            (Message::Line(record), LineFormat::Text) => {
+                text::append(&mut self.text, &record);
+                Ok(())
+            }
+            (Message::Passed(passed), LineFormat::Text) => {
+                text::append_passed(&mut self.text, &passed);
+                Ok(())
+            }
+            (Message::Wake, _) => return,
         };
         if appended.is_ok() {
             self.gathered += 1;

@@ -5,15 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stagedoor_config::certname::Certname;
 use stagedoor_config::class::Class;
 
-use super::meter::{Bounds, Counter, Gauge, Histogram, Tally};
+use self::bounds::{COMPILE, HANDSHAKE, REMAINING, REQUEST};
+pub use self::master::{Ejected, MasterMetrics};
+use super::environments::Environments;
+use super::latency::Latency;
+use super::meter::{Counter, Gauge, Histogram, Tally};
 use super::passed::{PassOutcome, Passed};
 use super::record::{Asked, Outcome, Record, TlsVersion};
 use crate::way::Why;
+
+mod bounds;
+mod master;
 
 /// One row for each class, and one for requests that were refused before they had one.
 pub(super) const CLASSES: usize = Class::ALL.len() + 1;
@@ -27,6 +34,8 @@ pub struct Metrics {
     pub(super) response_bytes: [Counter; CLASSES],
     pub(super) failures: [Tally; CLASSES],
     pub(super) masters: Mutex<BTreeMap<Certname, Arc<MasterMetrics>>>,
+    environments: Mutex<Environments<EnvironmentMetrics>>,
+    pub(super) seat_nanoseconds: [Counter; Class::ALL.len()],
 
     /// Agent connections open now; raised by `Held::one`.
     pub connections_open: Gauge,
@@ -116,48 +125,11 @@ impl Both {
     }
 }
 
-/// One compile master's numbers. Kept by whoever talks to that master; its series end when the master is retired.
+/// What one environment's catalogs took, and how many could not be made.
 #[derive(Debug)]
-pub struct MasterMetrics {
-    certname: Certname,
-    /// Requests it has now, or connections that were passed to it.
-    pub in_flight: Gauge,
-    /// Those of them whose agent has left: it works for nobody.
-    pub orphaned: Gauge,
-    /// Times that it was seen to have been started anew.
-    pub restarted: Counter,
-    /// 1 while it is fit to take requests, else 0.
-    pub fit: Gauge,
-    /// Health checks it passed.
-    pub probes_passed: Counter,
-    /// Health checks it failed.
-    pub probes_failed: Counter,
-    /// 1 while it answers strangers although it is to be sealed, else 0.
-    pub unsealed: Gauge,
-    /// 1 while nobody knows whether it is sealed, else 0.
-    pub untested: Gauge,
-    /// Tests of its seal in which a stranger was answered.
-    pub seal_answered: Counter,
-    /// Tests of its seal in which every stranger was refused.
-    pub seal_refused: Counter,
-    /// Tests of its seal that came to no verdict.
-    pub seal_unclear: Counter,
-    /// When its seal was tested last with a verdict, in seconds since 1970; 0 is never.
-    pub seal_verdict: Gauge,
-    pub(super) requests: [Counter; Outcome::ALL.len()],
-    pub(super) queue: Histogram,
-    pub(super) connect: Histogram,
-    pub(super) first_byte: Histogram,
-    pub(super) transfer: Histogram,
-    pub(super) passed: [Counter; PassOutcome::ALL.len()],
-    /// Bytes of connections that were passed to it, counted as they go.
-    pub passed_bytes: Both,
-    /// Times that it was out for failing what its peers compile.
-    pub ejected: Counter,
-    /// Times that it forgot its environments when told to.
-    pub flushed: Counter,
-    /// Times that it did not.
-    pub flush_failed: Counter,
+pub(super) struct EnvironmentMetrics {
+    pub(super) compile: Latency,
+    pub(super) failed: Counter,
 }
 
 /// What ends on a date.
@@ -220,43 +192,20 @@ impl Expiry {
     }
 }
 
-const fn millis<const N: usize>(of: [u64; N]) -> [Duration; N] {
-    let mut bounds = [Duration::ZERO; N];
-    let mut i = 0;
-    while i < N {
-        #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
-        {
-            bounds[i] = Duration::from_millis(of[i]);
+/// What is read anew when its files change.
+const RELOADED: [&str; 4] = ["puppet_ca", "certificate", "master_client", "renewal"];
+
+/// What shipped alerts look for stands at zero from the start, or its first time would not be seen.
+fn failures(class: usize) -> Tally {
+    let class = Class::ALL.get(class).copied();
+    Tally::of(match class {
+        Some(Class::Ca | Class::Csr | Class::Renewal | Class::Packages) => {
+            &["unreachable", "closed", "silent", "connections_full"]
         }
-        i += 1;
-    }
-    bounds
+        Some(class) if class.needs_seat() => &["shed", "queue_full", "in_vain"],
+        _ => &[],
+    })
 }
-
-const fn days<const N: usize>(of: [u64; N]) -> [Duration; N] {
-    let mut bounds = [Duration::ZERO; N];
-    let mut i = 0;
-    while i < N {
-        #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
-        {
-            bounds[i] = Duration::from_secs(of[i] * 86_400);
-        }
-        i += 1;
-    }
-    bounds
-}
-
-/// Every class in one scale: a file's metadata takes milliseconds, a catalog up to Puppet Server's 20 minutes.
-static REQUEST: Bounds = millis([5, 25, 100, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 120_000, 600_000]);
-static CONNECT: Bounds = millis([1, 2, 5, 10, 20, 50, 100, 250, 500, 1_000, 5_000]);
-/// Fine where catalogs are: half a second to two minutes.
-static COMPILE: Bounds =
-    millis([100, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 40_000, 80_000, 300_000, 1_200_000]);
-static TRANSFER: Bounds = millis([1, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 30_000, 120_000]);
-static HANDSHAKE: Bounds = millis([1, 2, 5, 10, 20, 50, 100, 250, 1_000, 2_500, 10_000]);
-
-/// Where agents renew (30 days before the end), what renewed ones live (60 to 90 days) and what others live (5 years).
-static REMAINING: Bounds = days([1, 7, 14, 30, 60, 90, 180, 365, 2 * 365, 5 * 365, 10 * 365]);
 
 impl Metrics {
     pub(super) fn new() -> Self {
@@ -265,8 +214,10 @@ impl Metrics {
             request_seconds: std::array::from_fn(|_| Histogram::new(&REQUEST)),
             request_bytes: Default::default(),
             response_bytes: Default::default(),
-            failures: std::array::from_fn(|_| Tally::of(&[])),
+            failures: std::array::from_fn(failures),
             masters: Mutex::default(),
+            environments: Mutex::new(Environments::new(Arc::new(EnvironmentMetrics::new()))),
+            seat_nanoseconds: Default::default(),
             connections_open: Gauge::default(),
             connections: Counter::default(),
             accepts_paused: Counter::default(),
@@ -283,13 +234,13 @@ impl Metrics {
             forged_headers: Counter::default(),
             both_lengths: Counter::default(),
             bodies_held: Gauge::default(),
-            retries: Tally::of(&[]),
+            retries: Tally::of(&["unconnected", "closed_idle", "nothing_sent", "cut", "refused", "silent"]),
             retries_denied: Counter::default(),
             mom_ca: MomMetrics::default(),
             mom_packages: MomMetrics::default(),
             mom_renewal: MomMetrics::default(),
-            reloads_taken: Tally::of(&[]),
-            reloads_refused: Tally::of(&[]),
+            reloads_taken: Tally::of(&RELOADED),
+            reloads_refused: Tally::of(&RELOADED),
             expiry: Default::default(),
             roster_generation: Gauge::default(),
             access_lines_behind: Counter::default(),
@@ -314,8 +265,7 @@ impl Metrics {
         self.handshake_seconds.observe(took);
     }
 
-    /// A handshake failed, with the version if one was agreed.
-    pub fn handshake_failed(&self, version: TlsVersion, reason: &'static str) {
+    pub(super) fn handshake_failed(&self, version: TlsVersion, reason: &'static str) {
         if let Some(tally) = self.handshakes_failed.get(version.index()) {
             tally.count(reason);
         }
@@ -343,6 +293,28 @@ impl Metrics {
         self.masters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Each environment's numbers with its name; the last is what the others have together.
+    pub(super) fn environments(&self) -> Vec<(String, Arc<EnvironmentMetrics>)> {
+        let environments = self.environments.lock().unwrap_or_else(PoisonError::into_inner);
+        environments.iter().map(|(name, has)| (name.to_owned(), Arc::clone(has))).collect()
+    }
+
+    fn environment(&self, name: Option<&str>) -> Arc<EnvironmentMetrics> {
+        let mut environments = self.environments.lock().unwrap_or_else(PoisonError::into_inner);
+        environments.of(name, Instant::now(), EnvironmentMetrics::new)
+    }
+
+    pub(super) fn catalog_failed(&self, environment: Option<&str>) {
+        self.environment(environment).failed.inc();
+    }
+
+    /// A request of this class had a JRuby for so long.
+    pub fn seated(&self, class: Class, took: Duration) {
+        if let Some(counter) = self.seat_nanoseconds.get(class.index()) {
+            counter.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+
     pub(super) fn request(&self, record: &Record) {
         let class = record.class.map_or(CLASSES - 1, Class::index);
         let outcome = record.outcome.index();
@@ -363,62 +335,16 @@ impl Metrics {
         }
         if let Asked::Master(master) = &record.asked {
             master.request(record);
+            if record.is_compiled() {
+                let environment = self.environment(record.environment.as_deref());
+                environment.compile.observe(record.phases.total, record.id, record.ended());
+            }
         }
     }
 }
 
-impl MasterMetrics {
-    pub(super) fn new(certname: Certname) -> Self {
-        Self {
-            certname,
-            in_flight: Gauge::default(),
-            fit: Gauge::default(),
-            probes_passed: Counter::default(),
-            probes_failed: Counter::default(),
-            unsealed: Gauge::default(),
-            untested: Gauge::default(),
-            seal_answered: Counter::default(),
-            seal_refused: Counter::default(),
-            seal_unclear: Counter::default(),
-            seal_verdict: Gauge::default(),
-            requests: Default::default(),
-            queue: Histogram::new(&COMPILE),
-            connect: Histogram::new(&CONNECT),
-            first_byte: Histogram::new(&COMPILE),
-            transfer: Histogram::new(&TRANSFER),
-            passed: Default::default(),
-            passed_bytes: Both::default(),
-            orphaned: Gauge::default(),
-            restarted: Counter::default(),
-            ejected: Counter::default(),
-            flushed: Counter::default(),
-            flush_failed: Counter::default(),
-        }
-    }
-
-    /// The master.
-    #[must_use]
-    pub const fn certname(&self) -> &Certname {
-        &self.certname
-    }
-
-    fn request(&self, record: &Record) {
-        if let Some(counter) = self.requests.get(record.outcome.index()) {
-            counter.inc();
-        }
-        if record.class != Some(Class::Catalog) {
-            return;
-        }
-        let Record { phases, .. } = record;
-        for (histogram, took) in [
-            (&self.queue, phases.queue),
-            (&self.connect, phases.connect),
-            (&self.first_byte, phases.first_byte),
-            (&self.transfer, phases.transfer),
-        ] {
-            if let Some(took) = took {
-                histogram.observe(took);
-            }
-        }
+impl EnvironmentMetrics {
+    fn new() -> Self {
+        Self { compile: Latency::new(&COMPILE), failed: Counter::default() }
     }
 }

@@ -92,6 +92,21 @@ impl Record {
         }
     }
 
+    /// When its answer had gone.
+    #[must_use]
+    pub fn ended(&self) -> SystemTime {
+        self.began + self.phases.total
+    }
+
+    /// Whether a master compiled a catalog, and it was answered.
+    #[must_use]
+    pub fn is_compiled(&self) -> bool {
+        self.class == Some(Class::Catalog)
+            && matches!(self.asked, Asked::Master(_))
+            && self.outcome == Outcome::Answered
+            && (200..300).contains(&self.status)
+    }
+
     /// The door answers in its own name, and this is why.
     pub fn refused(&mut self, why: Refusal) {
         self.status = why.status().as_u16();

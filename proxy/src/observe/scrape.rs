@@ -1,64 +1,85 @@
 //! The one home of every metric's name, unit, words and labels, and how they become OpenMetrics text.
 //!
-//! Labels are `master`, `class`, `outcome`, `reason`, `tls_version`, `phase` and `what`: all of them words of the
-//! program or names on the roster. Never a certname of an agent, an address or a path: whoever reaches the door
-//! could make as many as they like.
+//! Labels are `master`, `class`, `outcome`, `reason`, `tls_version`, `phase`, `kind` and `what`: all of them words of the
+//! program or names on the roster; and `environment`, of which there are no more than [`super::environments`] has places.
+//! Never a certname of an agent, an address or a path: whoever reaches the door could make as many as they like.
 
 use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::{DescriptorEncoder, prometheus_protobuf, text};
 use prometheus_client::registry::{Registry, Unit};
+use stagedoor_config::admin::seats::Seats;
 use stagedoor_config::class::Class;
 
-use super::meter::{Counter, Gauge, Histogram, Tally};
-use super::metrics::{CLASSES, Expiry, MasterMetrics, Metrics};
+use self::page::{NO_LABELS, Page};
+use super::latency::Format;
+use super::levels::Levels;
+use super::meter::Counter;
+use super::metrics::{CLASSES, Ejected, Expiry, MasterMetrics, Metrics};
 use super::passed::PassOutcome;
 use super::record::{Outcome, TlsVersion};
 use crate::way::Why;
 
-/// What `/metrics` answers with as its Content-Type.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+mod page;
 
-/// Makes OpenMetrics text of one door's numbers.
-#[derive(Debug)]
-pub(super) struct Scrape(Registry);
+/// The Content-Type of [`text`].
+pub const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The Content-Type of [`protobuf`].
+pub const PROTOBUF: &str =
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
 
-impl Scrape {
-    pub(super) fn of(metrics: Arc<Metrics>) -> Self {
-        let mut registry = Registry::with_prefix("stagedoor");
-        registry.register_collector(Box::new(Families(metrics)));
-        Self(registry)
+/// OpenMetrics text of one door's numbers, `# EOF` included.
+pub(super) fn text(metrics: Arc<Metrics>, levels: Levels) -> String {
+    // A door with ten masters makes about 60 KiB.
+    let mut page = String::with_capacity(64 * 1024);
+    // Writing to a string cannot fail; an empty page would be the honest answer to the impossible.
+    if text::encode(&mut page, &registry(metrics, levels, Format::Text)).is_err() {
+        page.clear();
     }
+    page
+}
 
-    /// All of it, `# EOF` included.
-    pub(super) fn text(&self) -> String {
-        // A door with ten masters makes about 60 KiB.
-        let mut page = String::with_capacity(64 * 1024);
-        // Writing to a string cannot fail; an empty page would be the honest answer to the impossible.
-        if text::encode(&mut page, &self.0).is_err() {
-            page.clear();
-        }
-        page
-    }
+/// The same as Prometheus's protobuf messages, which alone can hold native histograms.
+pub(super) fn protobuf(metrics: Arc<Metrics>, levels: Levels) -> Vec<u8> {
+    prometheus_protobuf::encode_to_vec(&registry(metrics, levels, Format::Protobuf)).unwrap_or_default()
+}
+
+pub(super) fn registry(metrics: Arc<Metrics>, levels: Levels, format: Format) -> Registry {
+    let mut registry = Registry::with_prefix("stagedoor");
+    registry.register_collector(Box::new(Families { metrics, levels, format }));
+    registry
 }
 
 #[derive(Debug)]
-struct Families(Arc<Metrics>);
+struct Families {
+    metrics: Arc<Metrics>,
+    levels: Levels,
+    format: Format,
+}
 
 impl Collector for Families {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let m = &*self.0;
+        let Self { metrics: m, levels, format } = self;
         let masters: Vec<Arc<MasterMetrics>> = m.masters().values().cloned().collect();
-        let mut page = Page(encoder);
+        // Nothing is passed to a sealed master, and nothing read of what an open one is passed.
+        let has = |m: &MasterMetrics| levels.masters.get(m.certname());
+        let of = |unless: bool| {
+            let shown = masters.iter().filter(|m| has(m).is_none_or(|has| has.seats.is_some() != unless));
+            shown.cloned().collect::<Vec<_>>()
+        };
+        let (passed_to, read_of) = (of(true), of(false));
+        let mut page = Page { to: encoder, format: *format };
         page.build()?;
         requests(&mut page, m)?;
+        seats(&mut page, levels, m)?;
         connections(&mut page, m)?;
-        passed(&mut page, m, &masters)?;
-        per_master(&mut page, &masters)?;
-        kept(&mut page, m)
+        passed(&mut page, m, &passed_to)?;
+        per_master(&mut page, &masters, levels)?;
+        seals(&mut page, &read_of)?;
+        compile(&mut page, m, &read_of)?;
+        kept(&mut page, m, levels)
     }
 }
 
@@ -116,6 +137,46 @@ fn requests(page: &mut Page<'_>, m: &Metrics) -> fmt::Result {
         page.counter("mom_refused", "Requests beyond what the Master of Masters may have", None)?;
     for (class, numbers) in mom {
         family.count([("class", class)], numbers.refused.get())?;
+    }
+    Ok(())
+}
+
+fn seats(page: &mut Page<'_>, levels: &Levels, m: &Metrics) -> fmt::Result {
+    type Level = fn(&Seats) -> u32;
+    let of_masters: [(&str, &str, Level); 4] = [
+        ("master_seats", "JRubies of a master that are this door's to give", |seats| seats.ours),
+        ("master_seats_taken", "JRubies of a master that have a request of this door's", |seats| seats.taken),
+        ("master_seats_others", "JRubies of a master that somebody else has borrowed", |seats| seats.others),
+        (
+            "master_pool_locked",
+            "1 while a master's JRubies are locked, as for a deploy or a flush",
+            |seats| u32::from(seats.locked),
+        ),
+    ];
+    for (name, help, level) in of_masters {
+        let mut family = page.gauge(name, help, None)?;
+        for (master, has) in &levels.masters {
+            if let Some(seats) = &has.seats {
+                family.level([("master", master.as_str())], level(seats).into())?;
+            }
+        }
+    }
+    let help = "How long JRubies had a request of this door's";
+    let mut family = page.counter("seat", help, Some(&Unit::Seconds))?;
+    for class in Class::ALL.iter().filter(|class| class.needs_seat()) {
+        let nanoseconds = m.seat_nanoseconds.get(class.index()).map_or(0, Counter::get);
+        family.seconds([("class", class.name())], nanoseconds)?;
+    }
+    let mut family = page.gauge("queue_length", "Requests that wait for a JRuby", None)?;
+    for (kind, many) in [("catalog", levels.catalogs), ("small", levels.small)] {
+        family.level([("kind", kind)], i64::try_from(many).unwrap_or(i64::MAX))?;
+    }
+    for (name, help, time) in [
+        ("queue_oldest", "How long the request has waited that has waited longest", levels.oldest),
+        ("queue_expected", "How long a catalog that came now would wait", levels.expected),
+        ("catalogs_held", "How much longer catalogs are kept while PuppetDB restarts", levels.held),
+    ] {
+        page.gauge(name, help, Some(&Unit::Seconds))?.exactly(NO_LABELS, time.as_secs_f64())?;
     }
     Ok(())
 }
@@ -184,7 +245,7 @@ fn passed(page: &mut Page<'_>, m: &Metrics, masters: &[Arc<MasterMetrics>]) -> f
     Ok(())
 }
 
-fn per_master(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Result {
+fn per_master(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>], levels: &Levels) -> fmt::Result {
     let name = |m: &MasterMetrics| m.certname().clone();
     let mut family =
         page.gauge("master_in_flight", "Requests, or passed connections, that a master has", None)?;
@@ -198,7 +259,9 @@ fn per_master(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Resul
     }
     let mut family = page.gauge("master_fit", "1 while a master is fit to take requests", None)?;
     for m in masters {
-        family.level([("master", name(m).as_str())], m.fit.get())?;
+        // Health checks alone do not know of a master that fails catalogs.
+        let out = levels.masters.get(m.certname()).is_some_and(|has| has.out);
+        family.level([("master", name(m).as_str())], if out { 0 } else { m.fit.get() })?;
     }
     let mut family =
         page.counter("master_requests", "Requests by the master asked last and how they ended", None)?;
@@ -213,24 +276,17 @@ fn per_master(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Resul
             family.count([("master", name(m).as_str()), ("outcome", outcome)], counter.get())?;
         }
     }
-    seals(page, masters)?;
-    // Each phase has a scale of its own, so sums over phases mean nothing.
-    let help = "Where the time of catalogs goes: queue (waiting for a JRuby), connect, first_byte (the compile), transfer";
-    let mut family = page.histogram("compile_phase", help)?;
-    for m in masters {
-        for (phase, histogram) in [
-            ("queue", &m.queue),
-            ("connect", &m.connect),
-            ("first_byte", &m.first_byte),
-            ("transfer", &m.transfer),
-        ] {
-            family.histogram([("master", name(m).as_str()), ("phase", phase)], histogram)?;
-        }
-    }
-    let help = "Times that a master was out for failing catalogs which others compile";
+    let help = "Times that a master that is admitted got nothing more, by why";
     let mut family = page.counter("ejections", help, None)?;
     for m in masters {
-        family.count([("master", name(m).as_str())], m.ejected.get())?;
+        for (why, counter) in Ejected::ALL.iter().zip(&m.ejected) {
+            family.count([("master", name(m).as_str()), ("reason", why.name())], counter.get())?;
+        }
+    }
+    let help = "Catalogs that a master was asked for and could not make";
+    let mut family = page.counter("master_catalog_failures", help, None)?;
+    for m in masters {
+        family.count([("master", name(m).as_str())], m.catalogs_failed.get())?;
     }
     let help = "Times that a master was seen to have been started anew, by its own uptime";
     let mut family = page.counter("master_restarts", help, None)?;
@@ -243,6 +299,34 @@ fn per_master(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Resul
         for (outcome, counter) in [("flushed", &m.flushed), ("failed", &m.flush_failed)] {
             family.count([("master", name(m).as_str()), ("outcome", outcome)], counter.get())?;
         }
+    }
+    Ok(())
+}
+
+fn compile(page: &mut Page<'_>, m: &Metrics, masters: &[Arc<MasterMetrics>]) -> fmt::Result {
+    // Each phase has a scale of its own, so sums over phases mean nothing.
+    let help = "Where the time of catalogs goes: queue (waiting for a JRuby), connect, first_byte (the compile), transfer";
+    let mut family = page.histogram("compile_phase", help)?;
+    for m in masters {
+        for (phase, latency) in [
+            ("queue", &m.queue),
+            ("connect", &m.connect),
+            ("first_byte", &m.first_byte),
+            ("transfer", &m.transfer),
+        ] {
+            family.latency([("master", m.certname().as_str()), ("phase", phase)], latency)?;
+        }
+    }
+    let environments = m.environments();
+    let help = "Catalogs that were compiled, from their request's head to the last byte";
+    let mut family = page.histogram("compile", help)?;
+    for (name, has) in &environments {
+        family.latency([("environment", name.as_str())], &has.compile)?;
+    }
+    let help = "Catalogs that a master was asked for and could not make, by environment";
+    let mut family = page.counter("catalog_failures", help, None)?;
+    for (name, has) in &environments {
+        family.count([("environment", name.as_str())], has.failed.get())?;
     }
     Ok(())
 }
@@ -275,7 +359,14 @@ fn seals(page: &mut Page<'_>, masters: &[Arc<MasterMetrics>]) -> fmt::Result {
     Ok(())
 }
 
-fn kept(page: &mut Page<'_>, m: &Metrics) -> fmt::Result {
+fn kept(page: &mut Page<'_>, m: &Metrics, levels: &Levels) -> fmt::Result {
+    let ready = page.gauge("ready", "1 while agents should be sent to this door", None);
+    ready?.level(NO_LABELS, i64::from(levels.ready))?;
+    let help = "1 for a master that the roster lets take new requests, 0 for one that is warm or drains";
+    let mut family = page.gauge("master_admitted", help, None)?;
+    for (master, has) in &levels.masters {
+        family.level([("master", master.as_str())], i64::from(has.admitted))?;
+    }
     let help = "Settings, certificates, CA files, lists and rosters that changed";
     let mut family = page.counter("reloads", help, None)?;
     for (outcome, tally) in [("taken", &m.reloads_taken), ("refused", &m.reloads_refused)] {
@@ -305,89 +396,4 @@ fn classes() -> impl Iterator<Item = &'static str> {
     let names = Class::ALL.iter().map(|class| class.name()).chain(std::iter::once("none"));
     debug_assert_eq!(names.clone().count(), CLASSES);
     names
-}
-
-const NO_LABELS: [(&str, &str); 0] = [];
-
-/// Where families are written one after the other.
-struct Page<'a>(DescriptorEncoder<'a>);
-
-/// One family being written.
-struct Family<'a>(MetricEncoder<'a>);
-
-impl Page<'_> {
-    fn counter<'s>(
-        &'s mut self,
-        name: &'s str,
-        help: &str,
-        unit: Option<&'s Unit>,
-    ) -> Result<Family<'s>, fmt::Error> {
-        self.0.encode_descriptor(name, help, unit, MetricType::Counter).map(Family)
-    }
-
-    fn gauge<'s>(
-        &'s mut self,
-        name: &'s str,
-        help: &str,
-        unit: Option<&'s Unit>,
-    ) -> Result<Family<'s>, fmt::Error> {
-        self.0.encode_descriptor(name, help, unit, MetricType::Gauge).map(Family)
-    }
-
-    fn histogram<'s>(&'s mut self, name: &'s str, help: &str) -> Result<Family<'s>, fmt::Error> {
-        self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram).map(Family)
-    }
-
-    fn one(&mut self, name: &str, help: &str, counter: &Counter) -> fmt::Result {
-        self.counter(name, help, None)?.count(NO_LABELS, counter.get())
-    }
-
-    fn level(&mut self, name: &str, help: &str, unit: Option<&Unit>, gauge: &Gauge) -> fmt::Result {
-        self.gauge(name, help, unit)?.level(NO_LABELS, gauge.get())
-    }
-
-    fn tally(&mut self, name: &str, help: &str, tally: &Tally) -> fmt::Result {
-        let mut family = self.counter(name, help, None)?;
-        tally.read().try_for_each(|(reason, count)| family.count([("reason", reason)], count))
-    }
-
-    fn build(&mut self) -> fmt::Result {
-        let mut encoder =
-            self.0.encode_descriptor("build", "The program that answers", None, MetricType::Info)?;
-        encoder.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
-    }
-}
-
-impl Family<'_> {
-    fn count<const N: usize>(&mut self, labels: [(&str, &str); N], count: u64) -> fmt::Result {
-        if N == 0 {
-            return self.0.encode_counter::<NoLabelSet, u64, u64>(&count, None);
-        }
-        self.0.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&count, None)
-    }
-
-    fn level<const N: usize>(&mut self, labels: [(&str, &str); N], level: i64) -> fmt::Result {
-        if N == 0 {
-            return self.0.encode_gauge(&level);
-        }
-        self.0.encode_family(&labels)?.encode_gauge(&level)
-    }
-
-    /// Absent while 0, which stands for unknown.
-    fn known<const N: usize>(&mut self, labels: [(&str, &str); N], gauge: &Gauge) -> fmt::Result {
-        match gauge.get() {
-            0 => Ok(()),
-            known => self.level(labels, known),
-        }
-    }
-
-    fn histogram<const N: usize>(&mut self, labels: [(&str, &str); N], of: &Histogram) -> fmt::Result {
-        let read = of.read();
-        self.0.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-            read.sum,
-            read.count,
-            &read.buckets,
-            None,
-        )
-    }
 }

@@ -172,10 +172,14 @@ impl InHand {
 
     /// Gives it back where the lock is held already.
     fn back(&mut self, inside: &mut Inside) {
-        if self.pool.take().is_some() {
+        let pool = self.pool.take();
+        if pool.is_some() {
             self.member.metrics.in_flight.dec();
             if self.orphaned {
                 self.member.metrics.orphaned.dec();
+            }
+            if let (Some(pool), Some(held)) = (&pool, &self.held) {
+                pool.observe.metrics().seated(held.class, held.since.elapsed());
             }
             inside.give_back(self.member.id, self.held.as_ref(), self.answered);
         }

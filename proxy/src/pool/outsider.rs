@@ -17,6 +17,8 @@ use super::resolve::Addresses;
 use super::seal::{Outcome, Turn};
 use super::{Member, Pool};
 use crate::door::Door;
+use crate::observe::Observe;
+use crate::observe::metrics::Ejected;
 
 mod curl;
 mod knock;
@@ -51,7 +53,7 @@ pub(crate) async fn keep_testing(door: Arc<Door>, pool: Arc<Pool>, member: Arc<M
         let settled = matches!(outcome, Outcome::Refused | Outcome::Unable(_));
         let lasts = health.seal_interval.saturating_mul(LASTS);
         if let Some(turn) = pool.seal_tested(&member, begun, outcome.clone(), lasts) {
-            tell(&member, turn, &outcome);
+            tell(&door.observe, &member, turn, &outcome);
         }
         let pause = if settled { health.seal_interval } else { health.interval.min(health.seal_interval) };
         until_due(&pool, &member, &mut known, &addresses, spread(pause)).await;
@@ -119,13 +121,18 @@ fn count(member: &Member, outcome: &Outcome) {
     }
 }
 
-fn tell(member: &Member, turn: Turn, outcome: &Outcome) {
+fn tell(observe: &Observe, member: &Member, turn: Turn, outcome: &Outcome) {
     let master = &member.peer.certname;
     let why = match outcome {
         Outcome::Answered(why) | Outcome::Unclear(why) | Outcome::Unable(why) => why.as_str(),
         Outcome::Refused => "",
     };
     let firewall = matches!(member.kind, Kind::Sealed { isolation: Isolation::Firewall });
+    match turn {
+        Turn::Unsealed => observe.ejected(&member.metrics, Ejected::Unsealed, &format!("unsealed: {why}")),
+        Turn::Sealed => observe.is_back(&member.metrics, "sealed: it refuses strangers"),
+        Turn::Untested | Turn::Untestable => {}
+    }
     match turn {
         Turn::Unsealed if firewall => tracing::error!(
             %master, why,

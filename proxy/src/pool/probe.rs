@@ -15,6 +15,7 @@ use super::question::{Question, Questions, Unanswered};
 use crate::door::Door;
 use crate::link::Unconnected;
 use crate::observe::log::chain;
+use crate::observe::metrics::Ejected;
 use crate::pool::health::Verdict;
 use crate::pool::{Member, Pool};
 
@@ -61,6 +62,7 @@ pub(crate) async fn keep_asking(door: Arc<Door>, pool: Arc<Pool>, member: Arc<Me
                 judged = true;
                 tracing::warn!(master = %peer.certname, why, "master is unfit: it takes no {takes} while another is fit");
                 metrics.fit.set(0);
+                door.observe.ejected(metrics, Ejected::Probes, why.as_deref().unwrap_or_default());
             }
             Some(Verdict::Fit) => {
                 if std::mem::replace(&mut judged, true) {
@@ -69,6 +71,7 @@ pub(crate) async fn keep_asking(door: Arc<Door>, pool: Arc<Pool>, member: Arc<Me
                 }
                 tracing::info!(master = %peer.certname, "master is fit");
                 metrics.fit.set(1);
+                door.observe.is_back(metrics, "it answers its health checks");
             }
             Some(Verdict::Unknown) | None => {}
         }

@@ -10,7 +10,7 @@ use stagedoor_config::admin::seats::{Queue, Seats};
 use stagedoor_config::admin::{self as wire, Fit, MasterView, MastersView};
 use stagedoor_config::certname::Certname;
 use stagedoor_config::environment::Environment;
-use stagedoor_config::master::Master;
+use stagedoor_config::master::{Master, Standing};
 use stagedoor_config::proxy::share::Share;
 use stagedoor_config::read;
 use stagedoor_config::roster::Roster;
@@ -18,6 +18,7 @@ use stagedoor_config::trust::Refused;
 
 use crate::admin::{Change, Inside, Later, Level, NoStatus, NotChanged, Status};
 use crate::door::Door;
+use crate::observe::levels::{Levels, MasterLevels};
 use crate::observe::log::chain;
 use crate::pool::catalogs::Catalogs;
 use crate::pool::health::Verdict;
@@ -64,6 +65,26 @@ impl Inside for FromInside {
             oldest_seconds: waiting.oldest.map(|since| since.elapsed().as_secs_f64()),
             expected_seconds: waiting.expected.as_secs_f64(),
             held_seconds: waiting.held.map(|left| left.as_secs_f64()),
+        }
+    }
+
+    fn levels(&self) -> Levels {
+        let share = self.door.snapshot.load().settings.share;
+        let waiting = self.door.pool.waiting();
+        let of = |live: &Live, now| {
+            let seats = live.master.kind.is_sealed().then(|| seats(live, share, now));
+            let admitted = live.master.standing == Standing::Admitted;
+            let levels = MasterLevels { admitted, out: live.ejection.is_out(now), seats };
+            (live.master.certname.clone(), levels)
+        };
+        Levels {
+            ready: self.door.unready().is_empty(),
+            masters: self.door.pool.look(of).into_iter().collect(),
+            small: waiting.small,
+            catalogs: waiting.catalogs,
+            oldest: waiting.oldest.map(|since| since.elapsed()).unwrap_or_default(),
+            expected: waiting.expected,
+            held: waiting.held.unwrap_or_default(),
         }
     }
 

@@ -140,7 +140,7 @@ pub fn start(settings: Settings) -> Result<Running, NotStarted> {
     let agents = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
     let agents = agents.map_err(NotStarted::Thread)?;
 
-    let observe = Observe::start(fastrand::u64(..), settings.access_log.as_deref())?;
+    let observe = Observe::start(fastrand::u64(..), settings.access_log.as_ref())?;
     parts.publish(observe.metrics());
     let beside = runtime::Builder::new_multi_thread()
         .worker_threads(1)

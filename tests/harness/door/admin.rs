@@ -154,6 +154,8 @@ impl Metrics {
         labels: &'a [(&'a str, &'a str)],
     ) -> impl Iterator<Item = (&'a str, f64)> {
         self.0.lines().filter(|line| !line.starts_with('#')).filter_map(move |line| {
+            // A bucket's exemplar is not its value.
+            let line = line.split_once(" # ").map_or(line, |(line, _)| line);
             let (series, value) = line.rsplit_once(' ')?;
             let (own, carried) = series.split_once('{').unwrap_or((series, ""));
             let has = |(key, wanted): &(&str, &str)| carried.contains(&format!("{key}=\"{wanted}\""));

@@ -26,6 +26,8 @@ pub struct Papers {
     pub mom: SocketAddr,
     health: Vec<(String, String)>,
     bounds: Vec<(String, String)>,
+    /// Further keys of the access log, in TOML.
+    pub access_keys: String,
     /// Further keys of the address where agents connect, in TOML.
     pub listen_keys: String,
     /// The masters on the roster; none writes no file.
@@ -65,6 +67,7 @@ impl Papers {
             ],
             // Machines of tests have low limits on open files.
             bounds: vec![line("connections", "600"), line("handshakes", "100")],
+            access_keys: String::new(),
             listen_keys: String::new(),
             roster: Some(Roster::default()),
             extra: (String::new(), String::new()),
@@ -159,7 +162,7 @@ impl Papers {
              [masters]\ncertificate = {client}\nkey = {client_key}\nca = {door_ca}\ncrl = {door_ca_crl}\n\n\
              [roster]\nfile = {roster}\n\n\
              [admin]\nhttp = \"{admin}\"\nunix = {socket}\n\n\
-             [access_log]\nfile = {access}\n\n\
+             [access_log]\nfile = {access}\n{access_keys}\n\n\
              [health]\n{health}\n[bounds]\n{bounds}\n{after}\n",
             before = self.extra.0,
             listen = self.listen,
@@ -178,6 +181,7 @@ impl Papers {
             admin = self.admin_http,
             socket = file("admin.sock"),
             access = file("access.log"),
+            access_keys = self.access_keys,
             health = table(&self.health),
             bounds = table(&self.bounds),
             after = self.extra.1,

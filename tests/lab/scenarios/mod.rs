@@ -15,6 +15,7 @@ mod pass;
 mod paths;
 mod revocation;
 mod sealing;
+mod seen;
 mod steady;
 mod trusted_facts;
 mod unsealed;
@@ -32,7 +33,7 @@ pub(crate) struct Scenario {
     play: fn(&Lab) -> Result<()>,
 }
 
-pub(crate) const ALL: [Scenario; 28] = [
+pub(crate) const ALL: [Scenario; 29] = [
     Scenario {
         name: "a_new_master_is_enrolled_from_nothing_while_agents_run",
         promise: "One command takes a machine without an agent to a master that serves; killed after sign and in PuppetDB's run, it goes on. Nobody but the canary comes before, and only PuppetDB's restart fails a request.",
@@ -194,6 +195,12 @@ pub(crate) const ALL: [Scenario; 28] = [
         promise: "A compile master killed in the middle of forty runs costs the requests it had; back again, it takes traffic by itself.",
         masters: Masters::Two,
         play: failover::a_killed_master_costs_only_what_it_had,
+    },
+    Scenario {
+        name: "prometheus_shows_what_the_masters_themselves_logged",
+        promise: "Every panel and every rule of dashboards/ has data from real runs, and latency by class is what the masters' own access logs say.",
+        masters: Masters::Two,
+        play: seen::prometheus_shows_what_the_masters_themselves_logged,
     },
     Scenario {
         name: "a_retired_master_is_on_no_list_and_no_run_fails_for_it",

@@ -22,6 +22,7 @@ use crate::recording::Recording;
 
 const PRODUCTION: &str = "production";
 const BROKEN: &str = "unfinished";
+const FAILURES: &str = "stagedoor_catalog_failures_total";
 /// Agents in each environment.
 const AGENTS: usize = 3;
 /// Failures on each master: more than put one out whose peers did better.
@@ -139,6 +140,8 @@ struct Count {
     marks: [Mark; 2],
     /// How many each master has failed since it joined, by the door's word.
     failed: [u64; 2],
+    /// How many of all environments have failed, by its metrics.
+    in_metrics: f64,
 }
 
 impl Count {
@@ -147,6 +150,7 @@ impl Count {
         Ok(Self {
             marks: [first.access_log().mark()?, second.access_log().mark()?],
             failed: [failed(lab, &first)?, failed(lab, &second)?],
+            in_metrics: lab.door().metric(FAILURES, "")?,
         })
     }
 
@@ -199,6 +203,14 @@ impl Count {
             sum += logged;
         }
         ensure!(sum == all, "the masters failed {sum} catalogs, and {all} agents were told so");
+        let grown = lab.door().metric(FAILURES, "")? - self.in_metrics;
+        let named = lab.door().metric(FAILURES, &format!("environment=\"{environment}\""))?;
+        // The name may have had its series before.
+        ensure!(
+            (grown - all as f64).abs() < 0.5 && named > all as f64 - 0.5,
+            "{FAILURES} grew by {grown}, and is {named} of {environment}, after {all} failures"
+        );
+        saw(&format!("{FAILURES} grew by {grown}, all of it in {environment}"));
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use crate::access_log::Entry;
 use crate::code;
 use crate::fleet::{Fleet, none_failed};
 use crate::lab::Lab;
-use crate::machine::{Account, make_folder, read, write};
+use crate::machine::{Account, Host, make_folder, read, write};
 use crate::master::Master;
 use crate::patience::{until, when};
 use crate::recording::Recording;
@@ -79,6 +79,12 @@ fn lock(lab: &Lab, busy: &Master, long: &LongCatalogs) -> Result<()> {
             let words = door.masters()?;
             let line = words.lines().find(|line| line.starts_with(name)).unwrap_or_default();
             ensure!(line.contains("locked") && line.contains(" fit "), "stagedoor masters says:\n{words}");
+            let of = |host: &Host| door.metric("stagedoor_master_pool_locked", host.name);
+            let (here, there) = (of(busy.host)?, of(other.host)?);
+            ensure!(
+                here > 0.5 && there < 0.5,
+                "stagedoor_master_pool_locked is {here} of it and {there} of the other"
+            );
             saw(&format!(
                 "flushed while it compiles, {name} is locked; the door saw it after {} s:\n    {line}",
                 noticed.as_secs()
@@ -157,6 +163,11 @@ pub(super) fn an_agent_that_hangs_up_and_asks_again_has_one_seat(lab: &Lab) -> R
             impatient.hang_up(|| long.until(1, 0))?;
             (1..HANG_UPS[0]).try_for_each(|_| impatient.hang_up(impatience))?;
             long.until(1, 0)?;
+            let orphaned = door.metric("stagedoor_master_orphaned", "")?;
+            ensure!(
+                (orphaned - 1.0).abs() < 0.5,
+                "{orphaned} requests are orphaned by the metrics, and one is"
+            );
             let hung_up = HANG_UPS[0] as f64;
             until("the metrics show each time that it hung up", LIMIT, || {
                 let left = left()? - before;

@@ -49,6 +49,10 @@ impl Inside for Paper {
         Queue { small: 0, catalogs: 0, oldest_seconds: None, expected_seconds: 0.0, held_seconds: None }
     }
 
+    fn levels(&self) -> Levels {
+        Levels::default()
+    }
+
     fn hold(&self, seconds: u16) -> Duration {
         Duration::from_secs(u64::from(seconds))
     }

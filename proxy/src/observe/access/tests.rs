@@ -2,11 +2,16 @@ use std::io::BufRead as _;
 use std::sync::Condvar;
 
 use super::super::Observe;
+use super::super::levels::Levels;
 use super::super::tests::record;
 use super::*;
 
 /// How long a state is waited for before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+fn json(file: &Path) -> config::AccessLog {
+    config::AccessLog { file: file.to_owned(), format: LineFormat::Json }
+}
 
 /// Something to write to that can be held, fail, and be read.
 #[derive(Default)]
@@ -72,7 +77,7 @@ impl Write for Pen {
 fn log(paper: &Arc<Paper>, metrics: &Arc<Metrics>, bound: usize) -> AccessLog {
     let paper = Arc::clone(paper);
     let open: Open = Box::new(move || Ok(Box::new(Pen(Arc::clone(&paper)))));
-    AccessLog::start_with(Path::new("test"), open, Arc::clone(metrics), bound).unwrap()
+    AccessLog::start_with(Path::new("test"), LineFormat::Json, open, Arc::clone(metrics), bound).unwrap()
 }
 
 #[test]
@@ -93,7 +98,11 @@ fn a_stuck_disk_costs_lines_that_are_counted_and_never_an_agents_time() {
     assert_eq!(paper.lines().len(), 5);
     observe.request(record(&observe, "/late"));
     assert_eq!(metrics.access_lines_behind.get(), 7, "after the end a line is dropped and counted");
-    assert!(observe.scrape().contains("stagedoor_access_lines_dropped_total{reason=\"behind\"} 7\n"));
+    assert!(
+        observe
+            .text(Levels::default())
+            .contains("stagedoor_access_lines_dropped_total{reason=\"behind\"} 7\n")
+    );
 }
 
 #[test]
@@ -116,7 +125,7 @@ fn a_full_disk_costs_what_did_not_fit_and_leaves_no_half_line_in_front_of_a_whol
 fn every_line_of_many_threads_is_in_the_file_when_the_door_has_closed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("access.log");
-    let observe = Observe::start(1, Some(&file)).unwrap();
+    let observe = Observe::start(1, Some(&json(&file))).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let observe = &observe;
@@ -139,7 +148,7 @@ fn every_line_of_many_threads_is_in_the_file_when_the_door_has_closed() {
 fn after_a_rotation_lines_go_to_the_new_file() {
     let folder = tempfile::tempdir().unwrap();
     let (file, old) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
-    let observe = Observe::start(1, Some(&file)).unwrap();
+    let observe = Observe::start(1, Some(&json(&file))).unwrap();
     observe.request(record(&observe, "/before"));
     let begun = Instant::now();
     while std::fs::metadata(&file).unwrap().len() == 0 {
@@ -161,6 +170,6 @@ fn after_a_rotation_lines_go_to_the_new_file() {
 fn a_log_that_cannot_be_opened_names_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("absent/access.log");
-    let error = Observe::start(1, Some(&file)).unwrap_err();
+    let error = Observe::start(1, Some(&json(&file))).unwrap_err();
     assert!(error.to_string().contains("absent/access.log"), "{error}");
 }
