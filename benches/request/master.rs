@@ -21,13 +21,13 @@ use tokio_rustls::server::TlsStream;
 pub(crate) const METADATA: usize = 500;
 /// Bytes of a file_content answer.
 pub(crate) const FILE: usize = 200_000;
-/// Bytes of a catalog.
-pub(crate) const CATALOG: usize = 100_000;
+/// Bytes of what a report is answered with here: as many as a catalog has.
+pub(crate) const ANSWER: usize = 100_000;
 
 struct Answers {
     metadata: Bytes,
     file: Bytes,
-    catalog: Bytes,
+    report: Bytes,
     status: Bytes,
 }
 
@@ -38,7 +38,7 @@ pub(crate) async fn start(tls: Arc<ServerConfig>) -> Result<SocketAddr> {
     let answers = Arc::new(Answers {
         metadata: answer("application/json", &[b'm'; METADATA]),
         file: answer("application/octet-stream", &vec![b'f'; FILE]),
-        catalog: answer("application/json", &vec![b'c'; CATALOG]),
+        report: answer("application/json", &vec![b'c'; ANSWER]),
         status: answer("text/plain", b"running"),
     });
     let acceptor = TlsAcceptor::from(tls);
@@ -88,7 +88,7 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, answers: &Answers) -> R
             [b'/', b's', b't', ..] => answers.status.clone(),
             t if t.starts_with(b"/puppet/v3/file_metadata/") => answers.metadata.clone(),
             t if t.starts_with(b"/puppet/v3/file_content/") => answers.file.clone(),
-            t if t.starts_with(b"/puppet/v3/catalog/") => answers.catalog.clone(),
+            t if t.starts_with(b"/puppet/v3/report/") => answers.report.clone(),
             // Anything else shows the head as it came here, so that whoever asks sees what the proxy made of it.
             _ => answer("text/plain", &head),
         };

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -92,7 +93,9 @@ impl Proxy {
         match program {
             Program::Door => {
                 site.papers.write("proxy.toml", &site.papers.settings());
-                let roster = site.papers.roster.as_ref().context("a roster")?;
+                let mut roster = site.papers.roster.clone().context("a roster")?;
+                // More than agents: nobody is to wait in the door's queue, which the others do not have.
+                roster.masters.iter_mut().for_each(|master| master.jrubies = NonZero::new(64));
                 site.papers.write("roster.toml", &roster.render());
                 command.args(["run", "--config"]).arg(file("proxy.toml"));
             }

@@ -7,10 +7,10 @@ use clap::ValueEnum;
 use harness::identity::KeyKind;
 
 use crate::agent::SERVER;
-use crate::master::{CATALOG, FILE, METADATA};
+use crate::master::{ANSWER, FILE, METADATA};
 
-/// A catalog request's body: facts.
-const FACTS: usize = 300_000;
+/// A report's body.
+const REPORT: usize = 300_000;
 
 /// A kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -19,8 +19,9 @@ pub(crate) enum Unit {
     Metadata,
     /// A request for 200 kB over a connection that stays open.
     File,
-    /// 300 kB of facts posted, a catalog of 100 kB answered, over a connection that stays open.
-    Catalog,
+    /// 300 kB sent as a report, 100 kB answered, over a connection that stays open. No catalog: all agents are one here, and
+    /// the door has one of an agent's compiled at a time.
+    Report,
     /// A connection with a full handshake and a client certificate with an RSA-4096 key, Puppet's default, one small
     /// request, and its end.
     Handshake,
@@ -36,7 +37,7 @@ impl Unit {
         match self {
             Self::Metadata => "small request, 500 B answered",
             Self::File => "200 kB answered",
-            Self::Catalog => "300 kB posted, 100 kB answered",
+            Self::Report => "300 kB sent, 100 kB answered",
             Self::Handshake => "handshake, RSA-4096 client, and a request",
             Self::HandshakeP256 => "handshake, P-256 client, and a request",
             Self::HandshakeNew => "the same, an agent never seen before",
@@ -82,15 +83,10 @@ impl Unit {
                 (get(path), METADATA)
             }
             Self::File => (get("/puppet/v3/file_content/modules/base/big.tar?environment=production"), FILE),
-            Self::Catalog => {
-                let mut body = b"environment=production&facts_format=application%2Fjson&facts=".to_vec();
-                body.resize(FACTS, b'x');
-                let path = format!("/puppet/v3/catalog/{certname}?environment=production");
-                let length = format!(
-                    "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
-                    body.len()
-                );
-                ([head("POST", &path, &length).as_bytes(), &body].concat().into(), CATALOG)
+            Self::Report => {
+                let path = format!("/puppet/v3/report/{certname}?environment=production");
+                let length = format!("Content-Type: application/json\r\nContent-Length: {REPORT}\r\n");
+                ([head("PUT", &path, &length).as_bytes(), &[b'x'; REPORT]].concat().into(), ANSWER)
             }
         }
     }

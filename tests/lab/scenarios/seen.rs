@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::saw;
+use super::{Watch, saw};
 use crate::access_log::Entry;
 use crate::door::ADMIN_PORT;
 use crate::enroller::{Enroller, SERVE_PORT};
@@ -67,15 +67,18 @@ fn play(lab: &Lab, fleet: &Fleet, prometheus: &Prometheus, native: &Prometheus) 
     })?;
     be_refused(lab)?;
 
-    let marks = lab.masters().map(|master| master.access_log().mark());
-    let [first, second] = marks;
-    let (first, second) = (first?, second?);
+    // What came before is logged, and scraped.
+    Watch::begin(lab)?.end(lab)?;
+    let own = || lab.door().metric("stagedoor_request_seconds_count", "class=\"report\"");
+    let scraped =
+        format!("stagedoor_request_seconds_count{{class=\"report\",{}", door.trim_start_matches('{'));
+    until("what came before is scraped", LIMIT, || Ok(when(prometheus.value(&scraped)? == Some(own()?))))?;
+    let watch = Watch::begin(lab)?;
     let before = latency(prometheus, &door)?;
     let outcomes = fleet.run(RUNS, &AtomicUsize::new(0));
     none_failed(&outcomes)?;
-    let [one, other] = lab.masters();
-    let mut logged = one.access_log().since(first)?;
-    logged.extend(other.access_log().since(second)?);
+    let reached = watch.end(lab)?;
+    let logged: Vec<Entry> = reached.at_masters().cloned().collect();
     let counted = |classes: &BTreeMap<String, Mean>| classes.get("report").map_or(0.0, |mean| mean.count);
     let (after, _) = until("the last report is scraped", LIMIT, || {
         let after = latency(prometheus, &door)?;
