@@ -189,12 +189,19 @@ async fn where_a_catalog_would_wait_a_minute_no_run_begins_and_those_that_have_b
     assert_eq!(begun.get(plugins).await.unwrap().status(), StatusCode::OK);
     let waiting: Vec<_> = (2..26).map(|n| catalog(&fleet, &format!("web{n}.example.com"))).collect();
     until_queued(&fleet, 0, 23).await;
-    for target in [plugins, "/puppet/v3/node/web51.example.com?environment=production"] {
-        let answer = fleet.agent("web51.example.com").get(target).await.unwrap();
+    let node = |name: &str| format!("/puppet/v3/node/{name}?environment=production");
+    for (name, target) in
+        [("web51.example.com", plugins.to_owned()), ("web53.example.com", node("web53.example.com"))]
+    {
+        let answer = fleet.agent(name).get(&target).await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{target}");
         let after: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((60..=900).contains(&after) && answer.headers()["connection"] == "close", "{after}");
     }
+    let again = fleet.agent("web53.example.com").get(&node("web53.example.com")).await.unwrap();
+    assert_eq!(again.status(), StatusCode::SERVICE_UNAVAILABLE, "it asks the same again, too early");
+    let next = fleet.agent("web53.example.com").get(plugins).await.unwrap();
+    assert_eq!(next.status(), StatusCode::OK, "it has lost that request and goes on: it loses no other");
     assert_eq!(begun.get(plugins).await.unwrap().status(), StatusCode::OK, "its run has begun");
     let another = catalog(&fleet, "web52.example.com");
     eventually("a catalog of a run that has begun waits", async || {

@@ -5,6 +5,7 @@
 //! every swap.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustls::{ClientConfig, ServerConfig};
@@ -24,9 +25,10 @@ use crate::observe::Observe;
 use crate::pass::PIPES;
 use crate::places::Places;
 use crate::pool::Pool;
+use crate::pool::shed::{Begins, SentAway};
 use crate::pool::state::Nobody;
 use crate::pool::state::seating::Terms;
-use crate::pool::{gauges, outsider, probe};
+use crate::pool::{gauges, outsider, pick, probe};
 use crate::renewal::{Renewals, Shown};
 use crate::sources::Sources;
 use crate::tls::Agents;
@@ -84,6 +86,8 @@ pub(crate) struct Door {
     pub sources: Sources,
     /// Connections with a certificate, by whose it is.
     pub certificates: Certificates,
+    /// Who was sent away of late.
+    away: Mutex<SentAway>,
     ends: watch::Sender<bool>,
     /// One change at a time: a change reads the snapshot in force, and its swap must not undo another's.
     changes: Mutex<()>,
@@ -112,6 +116,7 @@ impl Door {
             observe,
             sources: Sources::new(&bounds),
             certificates: Certificates::new(bounds.connections),
+            away: Mutex::default(),
             ends: watch::Sender::new(false),
             changes: Mutex::new(()),
         })
@@ -171,6 +176,19 @@ impl Door {
             }
             tasks
         });
+    }
+
+    /// Whether this agent is sent away from the beginning of its run for so many seconds; it is not where it was, and has gone on
+    /// since.
+    pub(crate) fn sends_away(&self, agent: Option<&Certname>, begins: Begins, seconds: u16) -> bool {
+        let Some(agent) = agent.map(|agent| pick::hash(agent.as_str())) else { return true };
+        let now = Instant::now();
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let sends = !away.goes_on(agent, begins, now);
+        if sends {
+            away.sends(agent, begins, seconds, now);
+        }
+        sends
     }
 
     /// From now on every answer ends its connection and no new connection is accepted.

@@ -213,11 +213,14 @@ impl<'a> Asking<'a> {
     /// Sends a run away that is to begin while so many wait that it would wait too long.
     fn may_begin(&self, class: Class, head: &Parts) -> Result<(), Refusal> {
         let connection = self.connection;
-        if !connection.run_began.load(Ordering::Relaxed) && shed::begins_a_run(class, head.uri.path()) {
+        if !connection.run_began.load(Ordering::Relaxed)
+            && let Some(begins) = shed::begins_a_run(class, head.uri.path())
+        {
             let version = head.headers.get(headers::X_PUPPET_VERSION);
             let expected = || connection.door.pool.waiting().expected;
             if version.is_some_and(|version| shed::comes_back(version.as_bytes()))
                 && let Some(seconds) = shed::after(expected(), fastrand::u64(..))
+                && connection.door.sends_away(connection.certname(), begins, seconds)
             {
                 return Err(Refusal::Shed(seconds));
             }

@@ -107,6 +107,7 @@ impl Screen {
     }
 
     fn addresses(&self, papers: &Papers) {
+        self.say(&format!("  page      http://{}/", papers.admin_http));
         self.say(&format!("  status    http://{}/v1/masters", papers.admin_http));
         self.say(&format!("  metrics   http://{}/metrics", papers.admin_http));
     }

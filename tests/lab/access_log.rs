@@ -33,6 +33,8 @@ pub(crate) struct Entry {
     /// The headers X-Client-Verify and X-Client-DN, `-` where there were none.
     pub(crate) verify: String,
     pub(crate) dn: String,
+    /// The header X-Request-Id, by which the door's own line is found; `-` where there was none.
+    pub(crate) request_id: String,
 }
 
 /// What the address of every catalog begins with.
@@ -104,7 +106,7 @@ impl AccessLog {
     }
 }
 
-/// Reads `host - user [time] "METHOD TARGET HTTP/1.1" 200 7 "referer" "agent" 12 - "SUCCESS" "CN=name"`. A line
+/// Reads `host - user [time] "METHOD TARGET HTTP/1.1" 200 7 "referer" "agent" 12 - "SUCCESS" "CN=name" "ID"`. A line
 /// that is still being written gives nothing.
 fn entry(line: &str) -> Option<Entry> {
     let quoted: Vec<&str> = line.split('"').collect();
@@ -117,5 +119,6 @@ fn entry(line: &str) -> Option<Entry> {
         length: quoted.get(6)?.split_whitespace().nth(1)?.parse().unwrap_or(0),
         verify: (*quoted.get(7)?).to_owned(),
         dn: (*quoted.get(9)?).to_owned(),
+        request_id: (*quoted.get(11)?).to_owned(),
     })
 }

@@ -259,6 +259,11 @@ impl Door {
         succeed(flush.args(["flush", "--environment", environment, "--config"]).arg(self.settings()))
     }
 
+    /// The same of every environment.
+    pub(crate) fn flush_all(&self) -> Result<String> {
+        succeed(Command::new(program()?).args(["flush", "--config"]).arg(self.settings()))
+    }
+
     /// A master's own status as the door relays it: the code and the body.
     pub(crate) fn status_of(&self, master: &Host, level: &str) -> Result<(String, String)> {
         let path = format!("/v1/masters/{}/status?level={level}", master.name);

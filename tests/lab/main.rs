@@ -83,6 +83,9 @@ enum Action {
         /// In each of them every balancer has its turn, two to four minutes.
         #[arg(long, default_value_t = 2)]
         rounds: usize,
+        /// These alone.
+        #[arg(long, value_delimiter = ',', default_values = ["door", "door-without-affinity", "ha-proxy"])]
+        through: Vec<replay::Through>,
     },
     /// Name the Debian packages that are missing here, one a line.
     Missing,
@@ -106,10 +109,10 @@ fn act(arguments: &Arguments) -> Result<ExitCode> {
         Some(Action::Door) => lab.restart_door()?,
         Some(Action::Masters { count }) => masters(&lab, *count)?,
         Some(Action::List) => list(),
-        Some(Action::Replay { rounds }) => {
+        Some(Action::Replay { rounds, through }) => {
             lab.require_running()?;
             lab.heal(Masters::Two)?;
-            replay::replay(&lab, *rounds)?;
+            replay::replay(&lab, *rounds, through)?;
         }
         Some(Action::Missing) => install::missing().iter().for_each(|package| println!("{package}")),
         Some(Action::Run { names }) => return play(&lab, &named(names)?, arguments.keep),

@@ -132,7 +132,7 @@ impl PuppetServer {
         <file>{}/log/puppetserver-access.log</file>
         <append>true</append>
         <encoder>
-            <pattern>%h %l %u [%t] "%r" %s %b "%i{{Referer}}" "%i{{User-Agent}}" %D %i{{Content-Length}} "%i{{X-Client-Verify}}" "%i{{X-Client-DN}}"%n</pattern>
+            <pattern>%h %l %u [%t] "%r" %s %b "%i{{Referer}}" "%i{{User-Agent}}" %D %i{{Content-Length}} "%i{{X-Client-Verify}}" "%i{{X-Client-DN}}" "%i{{X-Request-Id}}"%n</pattern>
         </encoder>
     </appender>
     <appender-ref ref="FILE" />

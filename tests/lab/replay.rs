@@ -27,11 +27,14 @@ const RESOURCES: usize = 4;
 
 /// How often in a turn every cache is flushed, as a deploy does it.
 const FLUSHES: usize = 2;
+/// How often before it is measured: the door has to see some twenty catalogs of warm and of cold caches to know what they are
+/// worth, which sites have seen before noon.
+const LEARNT: usize = 2;
 /// Runs of each environment's agent between two flushes.
 const RUNS: usize = 5;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Through {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Through {
     Door,
     DoorWithoutAffinity,
     HaProxy,
@@ -49,7 +52,7 @@ struct Turn {
     waited: Duration,
 }
 
-pub(crate) fn replay(lab: &Lab, rounds: usize) -> Result<()> {
+pub(crate) fn replay(lab: &Lab, rounds: usize, through: &[Through]) -> Result<()> {
     let code = Code::deploy(lab)?;
     let recording = Recording::of_a_webserver(lab)?;
     let fleets = code.names.iter().map(|name| Fleet::of(lab, recording.in_environment(name)?, 1));
@@ -58,8 +61,8 @@ pub(crate) fn replay(lab: &Lab, rounds: usize) -> Result<()> {
     // Java is to have compiled what it compiles often before anybody is measured.
     part(&fleets, 3)?;
     for round in 0..rounds {
-        let mut order = [Through::Door, Through::DoorWithoutAffinity, Through::HaProxy];
-        order.rotate_left(round % 3);
+        let mut order = through.to_vec();
+        order.rotate_left(round % through.len().max(1));
         for through in order {
             let turn = turn(lab, through, &fleets);
             end(lab, through)?;
@@ -72,11 +75,13 @@ pub(crate) fn replay(lab: &Lab, rounds: usize) -> Result<()> {
 fn turn(lab: &Lab, through: Through, fleets: &[Fleet]) -> Result<Turn> {
     begin(lab, through)?;
     // What a balancer learns, it learns from this.
-    flush(lab)?;
-    part(fleets, RUNS)?;
+    for _ in 0..LEARNT {
+        flush(lab, through)?;
+        part(fleets, RUNS)?;
+    }
     let mut all = Turn::default();
     for _ in 0..FLUSHES {
-        flush(lab)?;
+        flush(lab, through)?;
         let (cpu, began) = (cpu(lab)?, Instant::now());
         let outcomes = part(fleets, RUNS)?;
         all.took += began.elapsed();
@@ -126,8 +131,12 @@ fn end(lab: &Lab, through: Through) -> Result<()> {
     lab.masters().iter().try_for_each(|master| lab.door().until_used(master.host).map(drop))
 }
 
-/// By the masters themselves: no balancer is told.
-fn flush(lab: &Lab) -> Result<()> {
+/// As a site does it after a deployment: by `stagedoor flush` where the door stands, which is the only way to a sealed master
+/// then, and by the masters' own addresses behind HAProxy.
+fn flush(lab: &Lab, through: Through) -> Result<()> {
+    if through != Through::HaProxy {
+        return lab.door().flush_all().map(drop);
+    }
     for master in lab.masters() {
         let flushed = master.flush_environments()?;
         ensure!(flushed.code == 0, "{} did not flush: {}", master.host.name, flushed.said());

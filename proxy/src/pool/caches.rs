@@ -16,8 +16,10 @@ const REMEMBERED: usize = 32;
 const MOST: usize = 256;
 /// How many catalogs make up a figure.
 const CATALOGS: u32 = 128;
-/// Fewer say nothing.
+/// Fewer say nothing of an age.
 const FEW: u32 = 16;
+/// Fewer say nothing of an environment; most of a site's are small, and what is made of their means is a mean again.
+const FEW_OF_ONE: u32 = 4;
 /// A single catalog counts for no more times the mean of its environment: nodes differ by as much.
 const MOST_TIMES: f64 = 8.0;
 /// Ages up to which a cache is looked at alike: `environment_timeout` is mostly 0, 5 minutes or unlimited.
@@ -110,7 +112,7 @@ impl Costs {
         let (mean, turn) = self.environments.entry(environment).or_default();
         *turn = self.turn;
         mean.saw(took);
-        let Some(usual) = mean.known().filter(|usual| *usual > 0.0) else { return };
+        let Some(usual) = mean.known(FEW_OF_ONE).filter(|usual| *usual > 0.0) else { return };
         if let Some(mean) = self.by_age.get_mut(place(age)) {
             mean.saw((took / usual).min(MOST_TIMES));
         }
@@ -119,7 +121,7 @@ impl Costs {
     /// How many times as long as usual a catalog takes that meets a cache of this age; 1 while nobody knows.
     #[must_use]
     pub fn of(&self, age: Option<Duration>) -> f64 {
-        self.by_age.get(place(age)).and_then(Mean::known).unwrap_or(1.0)
+        self.by_age.get(place(age)).and_then(|mean| mean.known(FEW)).unwrap_or(1.0)
     }
 }
 
@@ -129,8 +131,9 @@ impl Mean {
         self.is += (value - self.is) / f64::from(self.of);
     }
 
-    fn known(&self) -> Option<f64> {
-        (self.of >= FEW).then_some(self.is)
+    /// What it is, of so many at least.
+    fn known(&self, few: u32) -> Option<f64> {
+        (self.of >= few).then_some(self.is)
     }
 }
 

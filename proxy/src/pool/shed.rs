@@ -1,10 +1,13 @@
 //! Whether an agent is asked to come back later, and when.
 //!
 //! Only at the beginning of a run, while it has cost nothing: what a run has begun waits for as long as its agent does. And
-//! only agents that come back: since Puppet 5.3 they heed `Retry-After`, ask the same again, and their run goes on.
+//! only agents that come back: since Puppet 5.3 they heed `Retry-After`, and ask the same again. Some of them wait as they
+//! are told and then lose that one request (Puppet 7.23 reads the answer's body after it has closed the connection): their
+//! run goes on with the next, without a node's classes or with the plugins they have. So whoever goes on to another request
+//! after he was sent away is not sent away from that one: no run loses more than one.
 #![deny(clippy::disallowed_methods)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stagedoor_config::class::Class;
 
@@ -20,14 +23,69 @@ const MOST: Duration = Duration::from_secs(15 * 60);
 const PLUGINFACTS: &str = "/puppet/v3/file_metadatas/pluginfacts";
 const PLUGINS: &str = "/puppet/v3/file_metadatas/plugins";
 
-/// Whether a run begins with a request like this: for the node, where the environment is not known, or for plugins.
+/// What a run begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begins {
+    /// The question for the node, where the environment is not known.
+    Node,
+    /// External facts.
+    PluginFacts,
+    /// Plugins.
+    Plugins,
+}
+
+/// What a run begins with by a request like this; none where it has begun.
 #[must_use]
-pub fn begins_a_run(class: Class, path: &str) -> bool {
-    match class {
-        Class::Node => true,
-        Class::FileMetadatas => matches!(path, PLUGINFACTS | PLUGINS),
-        _ => false,
+pub fn begins_a_run(class: Class, path: &str) -> Option<Begins> {
+    match (class, path) {
+        (Class::Node, _) => Some(Begins::Node),
+        (Class::FileMetadatas, PLUGINFACTS) => Some(Begins::PluginFacts),
+        (Class::FileMetadatas, PLUGINS) => Some(Begins::Plugins),
+        _ => None,
     }
+}
+
+/// Agents that are remembered; where two have one place, the later one is. Half a megabyte.
+const REMEMBERED: usize = 1 << 14;
+/// How long after it was to come back an agent's next request is taken for the same run's.
+const RUN: Duration = Duration::from_secs(120);
+
+/// Who was sent away of late, and from what.
+#[derive(Debug)]
+pub struct SentAway(Vec<Option<Away>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Away {
+    agent: u64,
+    from: Begins,
+    until: Instant,
+}
+
+impl Default for SentAway {
+    fn default() -> Self {
+        Self(vec![None; REMEMBERED])
+    }
+}
+
+impl SentAway {
+    /// Whether this agent, by a hash of it, was sent away from another request and has gone on to this one.
+    #[must_use]
+    pub fn goes_on(&self, agent: u64, with: Begins, now: Instant) -> bool {
+        let away = self.0.get(place(agent)).copied().flatten();
+        away.is_some_and(|away| away.agent == agent && away.from != with && now < away.until)
+    }
+
+    /// This agent is sent away for so many seconds.
+    pub fn sends(&mut self, agent: u64, from: Begins, seconds: u16, now: Instant) {
+        if let Some(entry) = self.0.get_mut(place(agent)) {
+            let until = now + Duration::from_secs(seconds.into()) + RUN;
+            *entry = Some(Away { agent, from, until });
+        }
+    }
+}
+
+const fn place(agent: u64) -> usize {
+    agent as usize % REMEMBERED
 }
 
 /// Whether an agent of this version, as it stands in `X-Puppet-Version`, comes back when it is asked to.
@@ -69,18 +127,32 @@ mod tests {
 
     #[test]
     fn a_run_begins_with_its_node_or_its_plugins_and_with_nothing_that_comes_later() {
-        assert!(begins_a_run(Class::Node, "/puppet/v3/node/web01.example.com"));
-        assert!(begins_a_run(Class::FileMetadatas, "/puppet/v3/file_metadatas/pluginfacts"));
-        assert!(begins_a_run(Class::FileMetadatas, "/puppet/v3/file_metadatas/plugins"));
+        assert_eq!(begins_a_run(Class::Node, "/puppet/v3/node/web01.example.com"), Some(Begins::Node));
+        let plugins = |path: &str| begins_a_run(Class::FileMetadatas, path);
+        assert_eq!(plugins("/puppet/v3/file_metadatas/pluginfacts"), Some(Begins::PluginFacts));
+        assert_eq!(plugins("/puppet/v3/file_metadatas/plugins"), Some(Begins::Plugins));
         for later in ["modules/apache/conf", "modules/collectd/plugins", "modules/x/pluginfacts", "plugins/x"]
         {
-            let path = format!("/puppet/v3/file_metadatas/{later}");
-            assert!(!begins_a_run(Class::FileMetadatas, &path), "{later}");
+            assert_eq!(plugins(&format!("/puppet/v3/file_metadatas/{later}")), None, "{later}");
         }
         for class in Class::ALL {
-            let begins = begins_a_run(class, PLUGINS);
+            let begins = begins_a_run(class, PLUGINS).is_some();
             assert_eq!(begins, matches!(class, Class::Node | Class::FileMetadatas), "{class}");
         }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs one instant to count from")]
+    fn whoever_goes_on_after_he_was_sent_away_loses_no_second_request() {
+        let now = Instant::now();
+        let mut away = SentAway::default();
+        assert!(!away.goes_on(7, Begins::PluginFacts, now), "nobody was sent away");
+        away.sends(7, Begins::Node, 60, now);
+        let back = now + Duration::from_secs(60);
+        assert!(!away.goes_on(7, Begins::Node, back), "it asks the same again, as it should");
+        assert!(away.goes_on(7, Begins::PluginFacts, back) && away.goes_on(7, Begins::Plugins, back));
+        assert!(!away.goes_on(7 + REMEMBERED as u64, Begins::Plugins, back), "another agent in its place");
+        assert!(!away.goes_on(7, Begins::Plugins, back + RUN), "its next run");
     }
 
     proptest! {

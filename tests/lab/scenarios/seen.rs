@@ -85,6 +85,7 @@ fn play(lab: &Lab, fleet: &Fleet, prometheus: &Prometheus, native: &Prometheus) 
         Ok((counted(&after) - counted(&before) > RUNS as f64 - 0.5).then_some(after))
     })?;
     agree(&before, &after, &logged)?;
+    each_has_its_line(lab, &logged)?;
 
     every_panel_has_data(prometheus)?;
     every_selector_has_data(prometheus)?;
@@ -188,6 +189,26 @@ fn agree(before: &BTreeMap<String, Mean>, after: &BTreeMap<String, Mean>, logged
         words.push(format!("{class} {count} of {:.1}/{:.1} ms", seen * 1e3, own * 1e3));
     }
     saw(&format!("mean by Prometheus / by the masters: {}", words.join(", ")));
+    Ok(())
+}
+
+/// What a master logged is found in the door's log by its id, as the same request.
+fn each_has_its_line(lab: &Lab, logged: &[Entry]) -> Result<()> {
+    let lines = lab.door().access_lines()?;
+    let word = |line: &Value, key: &str| line.get(key).and_then(Value::as_str).map(str::to_owned);
+    let classes: BTreeMap<String, String> =
+        lines.iter().filter_map(|line| Some((word(line, "id")?, word(line, "class")?))).collect();
+    for entry in logged {
+        let class = classes.get(&entry.request_id).map(String::as_str);
+        ensure!(
+            class.is_some() && class == entry.class(),
+            "{} {} has the id {}, under which the door logged {class:?}",
+            entry.method,
+            entry.target,
+            entry.request_id
+        );
+    }
+    saw(&format!("{} lines of the masters' logs have their line in the door's, by its id", logged.len()));
     Ok(())
 }
 
