@@ -17,6 +17,7 @@ use crate::fleet::{Fleet, Outcome};
 use crate::haproxy::HaProxy;
 use crate::lab::Lab;
 use crate::machine::{Account, write};
+use crate::patience::until;
 use crate::recording::Recording;
 
 /// Environments; names are as long as `production`.
@@ -27,6 +28,8 @@ const RESOURCES: usize = 4;
 
 /// How often in a turn every cache is flushed, as a deploy does it.
 const FLUSHES: usize = 2;
+/// For a Puppet Server to start while another does.
+const READY: Duration = Duration::from_secs(240);
 /// How often before it is measured: the door has to see some twenty catalogs of warm and of cold caches to know what they are
 /// worth, which sites have seen before noon.
 const LEARNT: usize = 2;
@@ -58,8 +61,6 @@ pub(crate) fn replay(lab: &Lab, rounds: usize, through: &[Through]) -> Result<()
     let fleets = code.names.iter().map(|name| Fleet::of(lab, recording.in_environment(name)?, 1));
     let fleets = fleets.collect::<Result<Vec<_>>>()?;
     println!("replay: {ENVIRONMENTS} environments of {MODULES} modules, two masters of two JRubies");
-    // Java is to have compiled what it compiles often before anybody is measured.
-    part(&fleets, 3)?;
     for round in 0..rounds {
         let mut order = through.to_vec();
         order.rotate_left(round % through.len().max(1));
@@ -74,7 +75,7 @@ pub(crate) fn replay(lab: &Lab, rounds: usize, through: &[Through]) -> Result<()
 
 fn turn(lab: &Lab, through: Through, fleets: &[Fleet]) -> Result<Turn> {
     begin(lab, through)?;
-    // What a balancer learns, it learns from this.
+    // What a balancer learns, it learns from this; and Java compiles what is often run.
     for _ in 0..LEARNT {
         flush(lab, through)?;
         part(fleets, RUNS)?;
@@ -106,9 +107,23 @@ fn part(fleets: &[Fleet], runs: usize) -> Result<Vec<Outcome>> {
     })
 }
 
+/// Both masters begin anew: a Java machine that has read and flushed much is slower, whoever its balancer is.
+fn renew(lab: &Lab) -> Result<()> {
+    for master in lab.masters() {
+        master.service().stop()?;
+        master.start()?;
+    }
+    for master in lab.masters() {
+        until(&format!("{} is ready", master.host.name), READY, || master.is_ready())?;
+    }
+    Ok(())
+}
+
 fn begin(lab: &Lab, through: Through) -> Result<()> {
+    renew(lab)?;
     match through {
-        Through::Door => return Ok(()),
+        // With nothing learned from the turn before.
+        Through::Door => lab.door().restart_as(Entrance::Ends, &lab.mom())?,
         Through::DoorWithoutAffinity => lab.door().restart_without_affinity(&lab.mom())?,
         Through::HaProxy => {
             lab.door().end()?;

@@ -69,9 +69,8 @@ fn play(lab: &Lab, fleet: &Fleet, prometheus: &Prometheus, native: &Prometheus) 
 
     // What came before is logged, and scraped.
     Watch::begin(lab)?.end(lab)?;
-    let own = || lab.door().metric("stagedoor_request_seconds_count", "class=\"report\"");
-    let scraped =
-        format!("stagedoor_request_seconds_count{{class=\"report\",{}", door.trim_start_matches('{'));
+    let own = || lab.door().metric("stagedoor_request_seconds_count", "");
+    let scraped = format!("sum(stagedoor_request_seconds_count{door})");
     until("what came before is scraped", LIMIT, || Ok(when(prometheus.value(&scraped)? == Some(own()?))))?;
     let watch = Watch::begin(lab)?;
     let before = latency(prometheus, &door)?;
