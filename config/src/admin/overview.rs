@@ -44,6 +44,8 @@ pub struct Overview {
 pub struct Compile {
     /// All of them together.
     pub all: Slot,
+    /// Catalogs that were compiled in each second of the last minute's slots that are over.
+    pub per_second: f64,
     /// How long one slot is.
     pub slot_seconds: u32,
     /// Catalogs by when their answer had gone.
@@ -89,9 +91,6 @@ pub struct Refused {
     pub reason: String,
     /// How many since the door was started.
     pub count: u64,
-    /// Who it was the last time; absent where nobody knows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certname: Option<Certname>,
 }
 
 /// The roster changed.
@@ -125,7 +124,7 @@ mod tests {
         let text = concat!(
             r#"{"version":"0.1.0","now":1800000000,"started":1790000000,"ready":{"ready":true,"why":[]},"connections":12,"#,
             r#""masters":{"generation":3,"masters":[]},"queue":{"small":0,"catalogs":0,"expected_seconds":0.0},"#,
-            r#""compile":{"all":{"compiled":2,"failed":1,"p50_seconds":4.5,"p95_seconds":9.0},"slot_seconds":10,"#,
+            r#""compile":{"all":{"compiled":2,"failed":1,"p50_seconds":4.5,"p95_seconds":9.0},"per_second":0.2,"slot_seconds":10,"#,
             r#""slots":[{"compiled":0,"failed":0},"#,
             r#"{"compiled":2,"failed":1,"p50_seconds":4.5,"p95_seconds":9.0}]},"#,
             r#""events":[{"at":1799999000,"master":"c1","back":false,"why":"no answer in time"}],"#,

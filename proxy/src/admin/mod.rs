@@ -15,10 +15,12 @@
 //! | `GET /v1/masters/NAME/status` | what one master says of itself |
 //! | `GET /v1/queue` | who waits for a JRuby |
 //! | `GET /v1/overview` | what the page shows, all of one moment |
+//! | `GET /v1/openapi.json` | all of this, for programs |
 //! | `GET /` | the page (`page`) |
 //! | `POST /v1/enrollments` | remembers how far an enrollment is, for the page; not on `admin.http` |
 //! | `POST /v1/roster/{admit,warm,drain,undrain,retire}` | the roster after the change; not on `admin.http` |
 //! | `POST /v1/flush` | what became of each master's environment cache; not on `admin.http` |
+//! | `POST /v1/hold` | how much longer catalogs are kept in the queue; not on `admin.http` |
 //! | `POST /v1/judge` | whether an agent with this certificate would be let in; not on `admin.http` |
 //!
 //! It runs beside the threads that serve agents, never on them, and knows the running door by [`Inside`] alone.

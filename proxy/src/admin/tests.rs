@@ -50,9 +50,17 @@ async fn a_door_that_is_not_ready_says_why() {
 #[tokio::test]
 async fn nothing_can_be_changed_through_the_http_door() {
     let doors = doors().await;
-    for what in
-        ["roster/admit", "roster/warm", "roster/drain", "roster/undrain", "roster/retire", "flush", "judge"]
-    {
+    for what in [
+        "roster/admit",
+        "roster/warm",
+        "roster/drain",
+        "roster/undrain",
+        "roster/retire",
+        "flush",
+        "judge",
+        "hold",
+        "enrollments",
+    ] {
         for method in ["POST", "GET"] {
             let (path, body) = (format!("/v1/{what}"), admission("compile1.example.com"));
             let answer = ask(doors.http().await, method, &path, "localhost", Some(&body)).await;

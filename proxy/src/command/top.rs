@@ -30,8 +30,6 @@ pub(super) struct Asked {
 
 /// To the upper left, and nothing below.
 const ANEW: &str = "\x1b[H\x1b[2J";
-/// A minute's slots: the one that is not over would show less than there is.
-const MINUTE: usize = 6;
 
 impl Asked {
     pub(super) fn run(self) -> Result<(), Failure> {
@@ -100,19 +98,14 @@ fn words(seen: &Overview, colours: bool) -> String {
 }
 
 fn catalogs(seen: &Overview) -> String {
-    let slots = &seen.compile.slots;
-    let over = slots.get(..slots.len().saturating_sub(1)).unwrap_or_default();
-    let lately = over.get(over.len().saturating_sub(MINUTE)..).unwrap_or_default();
-    let seconds = f64::from(seen.compile.slot_seconds) * lately.len() as f64;
-    let compiled: u32 = lately.iter().map(|slot| slot.compiled).sum();
-    let rate = if seconds > 0.0 { f64::from(compiled) / seconds } else { 0.0 };
     let Slot { compiled, failed, p50_seconds, p95_seconds } = seen.compile.all;
     let (Some(half), Some(most)) = (p50_seconds, p95_seconds) else {
         return format!("none compiled within ten minutes, {failed} failed");
     };
     format!(
-        "{rate:.2} per second; within ten minutes {compiled} compiled, half of them within {half:.1} s, 95 of 100 within \
-         {most:.1} s; {failed} failed"
+        "{:.2} per second; within ten minutes {compiled} compiled, half of them within {half:.1} s, 95 of 100 within \
+         {most:.1} s; {failed} failed",
+        seen.compile.per_second
     )
 }
 
@@ -186,7 +179,7 @@ mod tests {
         {"certname":"c2","address":"c2:8140","kind":"sealed","isolation":"door-ca","standing":"admitted","fit":"unfit",
         "why":"no answer in time","seal":"sealed","in_flight":0}]},
         "queue":{"small":1,"catalogs":2,"oldest_seconds":1.25,"expected_seconds":3.0},
-        "compile":{"all":{"compiled":20,"failed":1,"p50_seconds":3.0,"p95_seconds":7.25},"slot_seconds":10,
+        "compile":{"all":{"compiled":20,"failed":1,"p50_seconds":3.0,"p95_seconds":7.25},"per_second":0.75,"slot_seconds":10,
         "slots":[{"compiled":9,"failed":0},{"compiled":6,"failed":0},{"compiled":5,"failed":1}]},
         "events":[{"at":1799999990,"master":"c2","back":false,"why":"no answer in time"}],
         "refusals":[],"roster":[],"expiry":[],"enrollments":[]}"#;

@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 
 use stagedoor_config::admin::enrollment::{self, Enrollment};
 use stagedoor_config::admin::overview::{Event, Refused, RosterChange};
-use stagedoor_config::certname::Certname;
 use stagedoor_config::master::Master;
 use stagedoor_config::roster::Roster;
 
@@ -38,16 +37,16 @@ impl History {
         }
     }
 
-    /// Something was refused, for a reason that is a word of the program.
-    pub fn refused(&mut self, at: u64, class: &'static str, reason: &'static str, who: Option<&Certname>) {
+    /// Something was refused, for a reason that is a word of the program. To whom is for the access log, which not every user
+    /// of the machine may read.
+    pub fn refused(&mut self, at: u64, class: &'static str, reason: &'static str) {
         let known = self.refusals.iter_mut().find(|one| one.class == class && one.reason == reason);
         if let Some(known) = known {
             known.at = at;
             known.count += 1;
-            known.certname = who.cloned();
         } else if self.refusals.len() < KINDS {
             let (class, reason) = (class.to_owned(), reason.to_owned());
-            self.refusals.push(Refused { at, class, reason, count: 1, certname: who.cloned() });
+            self.refusals.push(Refused { at, class, reason, count: 1 });
         }
     }
 
@@ -129,6 +128,7 @@ fn changes(before: &Roster, after: &Roster) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use stagedoor_config::certname::Certname;
     use stagedoor_config::master::{JETTY_HEADER_LIMIT, Kind, Standing};
 
     use super::*;
@@ -174,12 +174,11 @@ mod tests {
     #[test]
     fn refusals_of_a_kind_are_counted_together_and_the_latest_is_first() {
         let mut history = History::default();
-        history.refused(1, "catalog", "no_certificate", None);
-        history.refused(2, "report", "shed", Some(&name("web1")));
-        history.refused(3, "catalog", "no_certificate", Some(&name("web2")));
+        history.refused(1, "catalog", "no_certificate");
+        history.refused(2, "report", "shed");
+        history.refused(3, "catalog", "no_certificate");
         let told = history.refusals();
         assert_eq!((told.len(), told[0].count, told[0].at), (2, 2, 3));
-        assert_eq!(told[0].certname, Some(name("web2")));
     }
 
     #[test]
@@ -190,7 +189,7 @@ mod tests {
             history.happened(Event { at, master: name("c1"), back: false, why });
             let certname = name(&format!("c{at}"));
             history.enrolls(Enrollment { certname, at, procedure: "enroll".to_owned(), steps: Vec::new() });
-            history.refused(at, "catalog", Box::leak(format!("reason{at}").into_boxed_str()), None);
+            history.refused(at, "catalog", Box::leak(format!("reason{at}").into_boxed_str()));
         }
         assert_eq!((history.events().len(), history.events()[0].at), (MOST, 999));
         assert_eq!((history.enrollments().len(), history.enrollments()[0].at), (enrollment::MOST, 999));

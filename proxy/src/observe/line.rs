@@ -190,14 +190,11 @@ mod tests {
     use http::Method;
     use proptest::prelude::*;
     use serde_json::Value;
-    use stagedoor_config::class::Class;
 
     use super::super::Observe;
-    use super::super::passed::PassOutcome;
     use super::super::record::{ENVIRONMENT, Outcome, PATH, Phases, clip};
-    use super::super::tests::{certname, record};
+    use super::super::tests::{certname, compiled, passed, record};
     use super::*;
-    use crate::way::Why;
 
     fn line(record: &Record) -> String {
         let mut bytes = Vec::new();
@@ -208,21 +205,8 @@ mod tests {
     #[test]
     fn a_passed_connections_line_says_why_it_was_passed_to_whom_and_how_much() {
         let observe = Observe::new(7);
-        let passed = Passed {
-            began: SystemTime::UNIX_EPOCH + Duration::from_millis(1_766_274_259_123),
-            peer: "192.0.2.7:50123".parse().unwrap(),
-            why: Why::OldTls,
-            offered: Some(0x0301),
-            master: Some(observe.master(&certname("compile1.example.com"))),
-            attempts: 2,
-            bytes_in: 1_234,
-            bytes_out: 56_789,
-            connect: Some(Duration::from_micros(1_500)),
-            total: Duration::from_secs(7),
-            outcome: PassOutcome::Done,
-        };
         let mut bytes = Vec::new();
-        append_passed(&mut bytes, &passed).unwrap();
+        append_passed(&mut bytes, &passed(&observe)).unwrap();
         let expected = concat!(
             r#"{"time":"2025-12-20T23:44:19.123000Z","peer":"192.0.2.7:50123","way":"pass","why":"old_tls","#,
             r#""tls":"1.0","master":"compile1.example.com","outcome":"done","attempts":2,"bytes_in":1234,"#,
@@ -235,24 +219,15 @@ mod tests {
     #[test]
     fn a_line_says_who_asked_what_of_whom_and_where_the_time_went() {
         let observe = Observe::new(7);
-        let record = Record {
-            certname: Some(certname("web01.example.com")),
-            class: Some(Class::Catalog),
-            environment: Some("production".into()),
-            asked: Asked::Master(observe.master(&certname("compile1.example.com"))),
-            status: 200,
-            outcome: Outcome::Answered,
-            attempts: 1,
-            bytes_in: 512_000,
-            bytes_out: 90_000,
-            phases: Phases {
+        let record = compiled(
+            &observe,
+            Phases {
                 connect: Some(Duration::from_micros(1_500)),
                 first_byte: Some(Duration::from_nanos(6_123_456_789)),
                 total: Duration::from_secs(7),
                 ..Phases::default()
             },
-            ..record(&observe, "/puppet/v3/catalog/web01.example.com")
-        };
+        );
         let expected = format!(
             concat!(
                 r#"{{"time":"2025-12-20T23:44:19.123000Z","id":"{}","peer":"192.0.2.7:50123","#,

@@ -112,7 +112,7 @@ impl Observe {
         }
         if let (Outcome::Refused | Outcome::Failed, Some(reason)) = (record.outcome, record.reason) {
             let class = record.class.map_or("none", Class::name);
-            lock(&self.history).refused(seconds(), class, reason, record.certname.as_ref());
+            lock(&self.history).refused(seconds(), class, reason);
         }
         if let Some(access) = &self.access
             && !access.line(record)
@@ -134,7 +134,7 @@ impl Observe {
     /// A handshake failed, with the version if one was agreed, for a reason that is a word of the program.
     pub fn handshake_failed(&self, version: TlsVersion, reason: &'static str) {
         self.metrics.handshake_failed(version, reason);
-        lock(&self.history).refused(seconds(), "handshake", reason, None);
+        lock(&self.history).refused(seconds(), "handshake", reason);
     }
 
     /// A master that was asked for a catalog of this environment could not make it.
@@ -150,9 +150,11 @@ impl Observe {
         self.happened(master, false, why);
     }
 
-    /// A master that was put out gets requests again.
+    /// What put a master out is over: it gets requests again, unless something else keeps it out.
     pub fn is_back(&self, master: &MasterMetrics, why: &str) {
-        self.happened(master, true, why);
+        if master.fit.get() > 0 && master.unsealed.get() == 0 {
+            self.happened(master, true, why);
+        }
     }
 
     fn happened(&self, master: &MasterMetrics, back: bool, why: &str) {

@@ -13,6 +13,8 @@ const SLOT_SECONDS: u32 = 10;
 const SLOT: Duration = Duration::from_secs(SLOT_SECONDS as u64);
 /// Ten minutes of them.
 const SLOTS: usize = 60;
+/// A minute of them.
+const MINUTE: usize = 6;
 /// The shortest that is told apart.
 const SHORTEST: f64 = 0.01;
 /// From one step to the next.
@@ -69,8 +71,8 @@ impl Recent {
                 counts.slot()
             })
         });
-        let slots = slots.collect();
-        Compile { all: all.slot(), slot_seconds: SLOT_SECONDS, slots }
+        let slots: Vec<Slot> = slots.collect();
+        Compile { all: all.slot(), per_second: per_second(&slots), slot_seconds: SLOT_SECONDS, slots }
     }
 
     fn slot(&mut self, now: Instant) -> Option<&mut Counts> {
@@ -115,6 +117,14 @@ impl Counts {
         let exponent = at.unwrap_or(STEPS) as f64 + 0.5;
         SHORTEST * FACTOR.powf(exponent)
     }
+}
+
+/// Of the last minute: the slot that is not over would show less than there is.
+fn per_second(slots: &[Slot]) -> f64 {
+    let over = slots.split_last().map_or(slots, |(_, over)| over);
+    let minute = over.get(over.len().saturating_sub(MINUTE)..).unwrap_or_default();
+    let compiled: u32 = minute.iter().map(|slot| slot.compiled).sum();
+    f64::from(compiled) / f64::from(SLOT_SECONDS * minute.len().max(1) as u32)
 }
 
 fn place(number: u64) -> usize {
@@ -168,6 +178,9 @@ mod tests {
         assert_eq!(last(&recent, later), Slot::default());
         assert_eq!(recent.read(later).slots.iter().map(|slot| slot.compiled).sum::<u32>(), 1);
         assert_eq!(recent.read(later).all.compiled, 1);
+        assert_eq!((recent.read(now).per_second, recent.read(later).per_second), (0.0, 0.1));
+        assert_eq!(recent.read(now + 6 * SLOT).per_second, 1.0 / 60.0);
+        assert_eq!(recent.read(now + 7 * SLOT).per_second, 0.0, "it is more than a minute ago");
         let much_later = now + SLOT * SLOTS as u32;
         let read = recent.read(much_later);
         assert_eq!((read.slots.len(), read.slot_seconds), (SLOTS, 10));

@@ -157,7 +157,7 @@ fn seats(page: &mut Page<'_>, levels: &Levels, m: &Metrics) -> fmt::Result {
         let mut family = page.gauge(name, help, None)?;
         for (master, has) in &levels.masters {
             if let Some(seats) = &has.seats {
-                family.level([("master", master.as_str())], level(seats).into())?;
+                family.level([("master", master.as_str())], i64::from(level(seats)))?;
             }
         }
     }
@@ -176,7 +176,7 @@ fn seats(page: &mut Page<'_>, levels: &Levels, m: &Metrics) -> fmt::Result {
         ("queue_expected", "How long a catalog that came now would wait", levels.expected),
         ("catalogs_held", "How much longer catalogs are kept while PuppetDB restarts", levels.held),
     ] {
-        page.gauge(name, help, Some(&Unit::Seconds))?.exactly(NO_LABELS, time.as_secs_f64())?;
+        page.gauge(name, help, Some(&Unit::Seconds))?.level(NO_LABELS, time.as_secs_f64())?;
     }
     Ok(())
 }

@@ -8,9 +8,11 @@ use stagedoor_config::class::Class;
 use super::latency::Format;
 use super::levels::MasterLevels;
 use super::metrics::{Ejected, Expiry};
+use super::passed::PassOutcome;
 use super::record::{Asked, Outcome, Phases, TlsVersion};
 use super::*;
 use crate::answer::Refusal;
+use crate::way::Why;
 use prometheus_client::encoding::prometheus_protobuf;
 
 /// Every label that a series of the door may carry.
@@ -36,6 +38,33 @@ pub(super) fn record(observe: &Observe, path: &str) -> Record {
     let peer = "192.0.2.7:50123".parse().unwrap();
     let began = SystemTime::UNIX_EPOCH + Duration::from_millis(1_766_274_259_123);
     Record::begin(began, observe.request_id(), peer, TlsVersion::Tls13, &Method::POST, path)
+}
+
+/// A catalog of 512 kB of facts that was compiled, and where its time went.
+pub(super) fn compiled(observe: &Observe, phases: Phases) -> Record {
+    Record {
+        bytes_in: 512_000,
+        bytes_out: 90_000,
+        phases,
+        ..catalog(observe, &observe.master(&certname("compile1.example.com")))
+    }
+}
+
+/// A connection that was passed to the second master tried.
+pub(super) fn passed(observe: &Observe) -> Passed {
+    Passed {
+        began: SystemTime::UNIX_EPOCH + Duration::from_millis(1_766_274_259_123),
+        peer: "192.0.2.7:50123".parse().unwrap(),
+        why: Why::OldTls,
+        offered: Some(0x0301),
+        master: Some(observe.master(&certname("compile1.example.com"))),
+        attempts: 2,
+        bytes_in: 1_234,
+        bytes_out: 56_789,
+        connect: Some(Duration::from_micros(1_500)),
+        total: Duration::from_secs(7),
+        outcome: PassOutcome::Done,
+    }
 }
 
 fn catalog(observe: &Observe, master: &Arc<MasterMetrics>) -> Record {

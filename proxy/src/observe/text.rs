@@ -20,7 +20,7 @@ pub(super) fn append(to: &mut Vec<u8>, record: &Record) {
         Asked::Master(master) => ("master", Some(master.certname().as_str())),
         Asked::Mom => ("mom", Some("mom")),
     };
-    let mut line = Line::begin(record.began + record.phases.total);
+    let mut line = Line::begin(record.ended());
     line.word(record.certname.as_ref().map(AsRef::as_ref));
     line.word(Some(record.class.map_or("none", |class| class.name())));
     line.word(record.environment.as_deref());
@@ -122,14 +122,11 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use stagedoor_config::class::Class;
 
     use super::super::Observe;
-    use super::super::passed::PassOutcome;
     use super::super::record::{ENVIRONMENT, Outcome, PATH, Phases, clip};
-    use super::super::tests::{certname, record};
+    use super::super::tests::{compiled, passed, record};
     use super::*;
-    use crate::way::Why;
 
     fn line(record: &Record) -> String {
         let mut bytes = Vec::new();
@@ -140,24 +137,15 @@ mod tests {
     #[test]
     fn a_line_begins_with_when_who_what_where_and_how_and_names_the_rest() {
         let observe = Observe::new(7);
-        let record = Record {
-            certname: Some(certname("web01.example.com")),
-            class: Some(Class::Catalog),
-            environment: Some("production".into()),
-            asked: Asked::Master(observe.master(&certname("compile1.example.com"))),
-            status: 200,
-            outcome: Outcome::Answered,
-            attempts: 1,
-            bytes_in: 512_000,
-            bytes_out: 90_000,
-            phases: Phases {
+        let record = compiled(
+            &observe,
+            Phases {
                 queue: Some(Duration::from_millis(512)),
                 first_byte: Some(Duration::from_nanos(6_123_456_789)),
                 total: Duration::from_secs(7),
                 ..Phases::default()
             },
-            ..record(&observe, "/puppet/v3/catalog/web01.example.com")
-        };
+        );
         let expected = format!(
             "2025-12-20T23:44:26.123Z web01.example.com catalog production compile1.example.com 200 total=7.000 queue=0.512 \
              first_byte=6.123 in=512000 out=90000 outcome=answered by=master attempts=1 tls=1.3 id={} \
@@ -175,21 +163,8 @@ mod tests {
     #[test]
     fn a_passed_connections_line_has_its_words_at_the_same_places() {
         let observe = Observe::new(7);
-        let passed = Passed {
-            began: SystemTime::UNIX_EPOCH + Duration::from_millis(1_766_274_259_123),
-            peer: "192.0.2.7:50123".parse().unwrap(),
-            why: Why::OldTls,
-            offered: Some(0x0301),
-            master: Some(observe.master(&certname("compile1.example.com"))),
-            attempts: 2,
-            bytes_in: 1_234,
-            bytes_out: 56_789,
-            connect: Some(Duration::from_micros(1_500)),
-            total: Duration::from_secs(7),
-            outcome: PassOutcome::Done,
-        };
         let mut bytes = Vec::new();
-        append_passed(&mut bytes, &passed);
+        append_passed(&mut bytes, &passed(&observe));
         assert_eq!(
             String::from_utf8(bytes).unwrap(),
             "2025-12-20T23:44:26.123Z - pass - compile1.example.com - total=7.000 connect=0.002 in=1234 out=56789 \

@@ -156,10 +156,7 @@
     const seats = view.masters.masters.filter((one) => one.standing === "admitted" && one.seats).map((one) => one.seats);
     const sum = (key) => seats.reduce((total, one) => total + one[key], 0);
     const { compiled, failed, p50_seconds, p95_seconds } = view.compile.all;
-    // The slot that is not over would show a dip that is none.
-    const over = view.compile.slots.slice(-7, -1);
-    const lately = over.reduce((total, slot) => total + slot.compiled, 0);
-    const rate = over.length ? lately / (over.length * view.compile.slot_seconds) : 0;
+    const rate = view.compile.per_second;
     say(at("ready"), view.ready.ready ? "yes" : "no");
     at("ready").className = view.ready.ready ? "good" : "bad";
     say(at("seats"), `${sum("taken")} of ${sum("ours")}`);
@@ -215,7 +212,7 @@
     })), "No master was put out since the door was started.");
     list("refusals", view.refusals.slice(0, 15).map((one) => ({
       text: `${one.reason.replaceAll("_", " ")} (${one.class})`,
-      more: `${count(one.count, "time", "times")}, last ${clock(one.at)}${one.certname ? ` for ${one.certname}` : ""}`,
+      more: `${count(one.count, "time", "times")}, last ${clock(one.at)}`,
     })), "Nothing was refused since the door was started.");
     list("expiry", view.expiry.map((one) => {
       const days = Math.floor((one.at - view.now) / DAY);

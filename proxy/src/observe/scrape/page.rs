@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
@@ -89,14 +89,11 @@ impl Family<'_> {
         self.0.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&count, None)
     }
 
-    pub(super) fn level<const N: usize>(&mut self, labels: [(&str, &str); N], level: i64) -> fmt::Result {
-        if N == 0 {
-            return self.0.encode_gauge(&level);
-        }
-        self.0.encode_family(&labels)?.encode_gauge(&level)
-    }
-
-    pub(super) fn exactly<const N: usize>(&mut self, labels: [(&str, &str); N], level: f64) -> fmt::Result {
+    pub(super) fn level<const N: usize>(
+        &mut self,
+        labels: [(&str, &str); N],
+        level: impl EncodeGaugeValue,
+    ) -> fmt::Result {
         if N == 0 {
             return self.0.encode_gauge(&level);
         }
